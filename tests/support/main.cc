@@ -15,7 +15,8 @@ int main(int argc, char** argv) {
   std::string prefix = "--file-prefix=isthmus_test_" + std::to_string(getpid());
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]).rfind("--file-prefix=", 0) == 0) {
-      prefix = argv[i] + ("_" + std::to_string(getpid()));
+      prefix = argv[i];
+      prefix.append("_").append(std::to_string(getpid()));
     }
   }
   std::vector<std::string> args = {argv[0],      "--no-huge",      "-m",          "256",

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: Isthmus authors
+"""Format, clang-tidy and shellcheck. A file that clang-tidy passed is not read again until it, or
+a header of the project that it includes, changes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from tests.runner.programs import ROOT
+from tests.runner.report import Report
+
+SOURCES = ("lib", "drivers", "app", "tests", "bench")
+
+
+def sources(*suffixes: str) -> list[Path]:
+    return sorted(path for folder in SOURCES for path in (ROOT / folder).rglob("*")
+                  if path.suffix in suffixes)
+
+
+def format_check(report: Report) -> None:
+    files = sources(".h", ".cc")
+    done = subprocess.run(["clang-format-14", "--dry-run", "--Werror", *files],
+                          capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        report.ok("lint-format", f"{len(files)} files")
+        return
+    wrong = sorted({line.split(":")[0] for line in done.stderr.splitlines() if ": error:" in line})
+    report.fail("lint-format", "clang-format-14 -i " +
+                " ".join(os.path.relpath(path, ROOT) for path in wrong))
+
+
+def scripts_check(report: Report) -> None:
+    scripts = [path for path in [ROOT / ".ci/run", *sorted((ROOT / "scripts").iterdir())]
+               if path.is_file() and path.open("rb").readline().startswith(b"#!/usr/bin/env bash")]
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        report.ok("lint-scripts", f"{len(scripts)} files")
+    else:
+        report.fail("lint-scripts", done.stdout)
+
+
+def tidy(report: Report, flavour: str, seconds: float | None) -> None:
+    """Reads every file of the flavour's compile commands, those changed last first; with a limit,
+    what was not reached is a skip. The flavour must be built."""
+    commands = json.loads((ROOT / "build" / flavour / "compile_commands.json").read_text())
+    inputs = _dependencies(flavour)
+    files = {}
+    for command in commands:
+        file = Path(os.path.normpath(Path(command["directory"]) / command["file"]))
+        if file.is_relative_to(ROOT) and not file.is_relative_to(ROOT / "build"):
+            files[file] = inputs.get(command["output"], [file])
+    order = sorted(files, key=lambda file: -file.stat().st_mtime)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "isthmus" / "tidy"
+    cache.mkdir(parents=True, exist_ok=True)
+    end = None if seconds is None else time.monotonic() + seconds
+
+    def check(file: Path) -> tuple[Path, str | None]:
+        """The complaint, "" when clean, None when time was up."""
+        stamp = cache / _digest(files[file])
+        if stamp.exists():
+            return file, ""
+        if end is not None and time.monotonic() > end:
+            return file, None
+        done = subprocess.run(["clang-tidy-14", "--quiet", "-p", ROOT / "build" / flavour, file],
+                              capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            stamp.touch()
+            return file, ""
+        return file, done.stdout or done.stderr
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(check, order))
+    left = [file for file, complaint in results if complaint is None]
+    wrong = [(file, complaint) for file, complaint in results if complaint]
+    for file, complaint in wrong:
+        report.fail(f"lint-tidy {file.relative_to(ROOT)}", complaint)
+    if not wrong:
+        report.ok("lint-tidy", f"{len(results) - len(left)} files")
+    if left:
+        report.skip("lint-tidy", f"{len(left)} files not reached in {seconds:.0f} s; --long has no"
+                                 " limit")
+
+
+def _dependencies(flavour: str) -> dict[str, list[Path]]:
+    """Object file → the project's files that it was compiled from, as ninja recorded them."""
+    folder = ROOT / "build" / flavour
+    listing = subprocess.run(["ninja", "-C", folder, "-t", "deps"], capture_output=True, text=True,
+                             check=False).stdout
+    found: dict[str, list[Path]] = {}
+    output = ""
+    for line in listing.splitlines():
+        if match := re.match(r"(\S+): #deps", line):
+            output = match.group(1)
+            found[output] = []
+        elif line.startswith("    ") and output:
+            path = Path(os.path.normpath(folder / line.strip()))
+            if path.is_relative_to(ROOT):
+                found[output].append(path)
+    return found
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256((ROOT / ".clang-tidy").read_bytes())
+    for file in files:
+        digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
