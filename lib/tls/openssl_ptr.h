@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Owners of OpenSSL objects.
+#pragma once
+
+#include <memory>
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+namespace isthmus::tls {
+
+struct OpensslDeleter {
+  void operator()(X509* p) const { X509_free(p); }
+  void operator()(EVP_PKEY* p) const { EVP_PKEY_free(p); }
+  void operator()(STACK_OF(X509) * p) const { sk_X509_pop_free(p, X509_free); }
+  void operator()(SSL* p) const { SSL_free(p); }
+  void operator()(SSL_CTX* p) const { SSL_CTX_free(p); }
+  void operator()(BIO* p) const { BIO_free_all(p); }
+};
+
+template <typename T>
+using OpensslPtr = std::unique_ptr<T, OpensslDeleter>;
+using X509Ptr = OpensslPtr<X509>;
+using X509StackPtr = OpensslPtr<STACK_OF(X509)>;
+using KeyPtr = OpensslPtr<EVP_PKEY>;
+using SslPtr = OpensslPtr<SSL>;
+using SslContextPtr = OpensslPtr<SSL_CTX>;
+using BioPtr = OpensslPtr<BIO>;
+
+}  // namespace isthmus::tls
