@@ -10,8 +10,9 @@
 
 namespace isthmus::packet {
 
+// Packed: a header stands wherever the one before it ends, so its fields have no alignment.
 template <typename T>
-class BigEndian {
+class [[gnu::packed]] BigEndian {
  public:
   constexpr BigEndian() = default;
   constexpr explicit BigEndian(T host) : raw_(swap(host)) {}
@@ -44,6 +45,7 @@ using be32 = BigEndian<uint32_t>;
 using be64 = BigEndian<uint64_t>;
 
 static_assert(sizeof(be16) == 2 && sizeof(be32) == 4 && sizeof(be64) == 8);
+static_assert(alignof(be32) == 1);
 
 // Unaligned big-endian access for byte-oriented parsers. The caller has checked the bounds.
 template <typename T>

@@ -28,7 +28,7 @@ struct Vlan {
 static_assert(sizeof(Vlan) == 4);
 
 // ARP for IPv4 over Ethernet (RFC 826).
-struct [[gnu::packed]] Arp {
+struct Arp {
   enum Operation : uint16_t { kRequest = 1, kReply = 2 };
   be16 hardware_type;  // 1
   be16 protocol_type;  // 0x0800

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Operations on a packet's mbuf list that DPDK 22.11 has not, or has for one segment only.
+#pragma once
+
+#include <cstdint>
+
+#include <rte_mbuf.h>
+
+namespace isthmus::packet {
+
+// The segment's bytes may be written: its buffer is its own and nobody else refers to it.
+inline bool is_exclusive(const rte_mbuf* segment) {
+  return RTE_MBUF_DIRECT(segment) && rte_mbuf_refcnt_read(segment) == 1;
+}
+
+// A new indirect mbuf for bytes [offset, offset + length) of one segment, without offload flags.
+// Null when clones is empty. The range must be in the segment.
+rte_mbuf* share_slice(rte_mbuf* segment, uint16_t offset, uint16_t length, rte_mempool* clones);
+
+// Makes the packet's first n bytes contiguous in its first segment (n <= pkt_len), pulling them out
+// of later ones. False, with the packet's bytes unchanged, when the first segment is shared or has
+// no room for them.
+bool make_contiguous(rte_mbuf* packet, uint32_t n);
+
+// Frees what is behind the packet's first n bytes (n <= pkt_len); the list stays well formed.
+void trim_to(rte_mbuf* packet, uint32_t n);
+
+// Removes the packet's first n bytes (n <= pkt_len), freeing no segment: the first one keeps the
+// metadata and may become empty.
+void trim_front(rte_mbuf* packet, uint32_t n);
+
+}  // namespace isthmus::packet
