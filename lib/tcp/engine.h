@@ -1,57 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// The TCP engine of one worker (RFC 9293): its connections, its table, its timers. Sans-IO: it takes
-// parsed packets and the time, gives packets to an Output and events to each connection's Handler.
+// The TCP engine of one worker (RFC 9293): its connections, its table, its timers. Sans-IO: it
+// takes parsed packets and the time, gives packets to an Output and events to each connection's
+// Handler.
 //
 // A worker drives it so:  input() for each packet of a burst, advance() for the timers, flush() to
 // tell the handlers and to send what there is (one ACK per burst, RFC 9293 MUST-58, MUST-59).
 // Handlers are called from flush() only; they may call any method of any connection of the engine.
+// Everything is allocated by the constructor; a full table refuses.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 
 #include "packet/address.h"
 #include "packet/chain.h"
 #include "packet/parse.h"
 #include "packet/pools.h"
+#include "stats/reason.h"
+#include "tcp/connection.h"
+#include "tcp/types.h"
 #include "timer/time.h"
 
 namespace isthmus::tcp {
 
-class Connection;
-
-// What happened since the handler was last told; several bits at once.
-enum Event : uint16_t {
-  kConnected = 1 << 0,   // the handshake is complete, either role
-  kReadable = 1 << 1,    // receive_queue() grew
-  kWritable = 1 << 2,    // send_room() rose above the low-water mark after it had been short
-  kPeerClosed = 1 << 3,  // FIN: no bytes will follow those in receive_queue()
-  kClosed = 1 << 4,      // both directions are finished; the last event
-  kFailed = 1 << 5,      // the connection is dead: failure() says why; the last event
-};
-
-enum class Failure : uint8_t {
-  none,
-  refused,      // RST in SYN-SENT
-  reset,        // RST in a later state
-  timed_out,    // R2 passed, user timeout, or the handshake took too long
-  unreachable,  // a hard ICMP error in SYN-SENT
-  no_memory,
-};
-
-class Handler {
- public:
-  // After kClosed or kFailed the engine keeps what TCP still needs (TIME-WAIT) by itself and the
-  // reference must not be used after the call returns.
-  virtual void on_tcp(Connection& connection, uint16_t events) = 0;
-
- protected:
-  ~Handler() = default;
-};
-
-// Where packets go. A packet is an L3 mbuf list with l3_len, l4_len and transmit offload flags set;
-// a segment larger than the path's MSS carries RTE_MBUF_F_TX_TCP_SEG and tso_segsz.
+// Where packets go. A packet is an L3 mbuf list with l3_len, l4_len and transmit offload flags set
+// (the L3 contract of docs/architecture.md); a packet longer than the path's MTU carries
+// RTE_MBUF_F_TX_TCP_SEG and tso_segsz. Its first segment has at least 64 bytes of headroom and is
+// the engine's alone; payload may be shared with the send queue and must not be written.
 class Output {
  public:
   // Takes ownership of the packet. path is what the connection was opened with.
@@ -61,10 +39,143 @@ class Output {
   ~Output() = default;
 };
 
-struct Options {
-  uint32_t path = 0;             // opaque to the engine, given back with every packet: egress
-  uint16_t mtu = 1500;           // of the path: bounds the MSS that is sent and advertised
-  uint64_t handshake_timeout_ms = 10'000;  // connect, or accept after the SYN-ACK
+// Sizes and policy of an engine. Buffers are in payload bytes.
+struct Config {
+  uint32_t max_connections = 16'384;
+  uint32_t max_time_wait = 32'768;      // the oldest is recycled
+  uint32_t max_sent_records = 131'072;  // transmissions in flight, all connections
+  uint32_t max_gaps = 32'768;           // out-of-order runs held, all connections
+  uint16_t max_gaps_per_connection = 256;
+  uint32_t receive_buffer = 256 << 10;  // start; grows to the maximum with the transfer
+  uint32_t max_receive_buffer = 4 << 20;
+  uint32_t send_buffer = 256 << 10;
+  uint32_t max_send_buffer = 4 << 20;
+  uint64_t memory_budget = 256 << 20;  // queued bytes of all connections; stops the growth
+  timer::Duration time_wait = std::chrono::seconds(10);  // 2 MSL (MUST-13, see docs/tcp.md)
+  timer::Duration initial_rto = std::chrono::seconds(1);
+  timer::Duration min_rto = std::chrono::milliseconds(200);
+  timer::Duration max_rto = std::chrono::seconds(60);
+  timer::Duration delayed_ack = std::chrono::milliseconds(20);
+  uint32_t resets_per_second = 1'000;  // answers to segments without a connection
+};
+
+// Keys of the hashes that a peer must not predict, from the system's random source. reset by the
+// caller for each process; fixed in tests.
+struct Secrets {
+  using Key = std::array<uint64_t, 2>;
+  Key table{};
+  Key sequence{};   // RFC 6528
+  Key timestamp{};  // RFC 7323 section 5.4
+  Key random{};     // jitter of limits
+};
+
+enum class AcceptMode : uint8_t {
+  now,   // the SYN-ACK leaves with the next flush()
+  held,  // late accept: not before Connection::complete_accept()
+};
+
+// An ICMP error whose embedded packet is a TCP segment that this engine may have sent.
+struct IcmpError {
+  packet::Tuple tuple;  // of the embedded segment: its source is our local endpoint
+  uint8_t type = 0;     // ICMPv4 or ICMPv6, as the tuple's family says
+  uint8_t code = 0;
+  uint32_t mtu = 0;       // of fragmentation needed or packet too big, otherwise ignored
+  uint32_t sequence = 0;  // of the embedded TCP header (RFC 5927 section 4)
+};
+
+// Counters of one engine; written by its worker, read by others with relaxed loads.
+struct EngineStats {
+  uint64_t segments_received = 0;
+  uint64_t segments_sent = 0;   // packets given to Output
+  uint64_t bytes_received = 0;  // payload, in order
+  uint64_t bytes_sent = 0;
+  uint64_t retransmissions = 0;
+  uint64_t timeouts = 0;
+  uint64_t tail_probes = 0;
+  uint64_t spurious_recoveries = 0;
+  uint64_t out_of_order = 0;
+  uint64_t duplicate_acks_sent = 0;
+  uint64_t challenge_acks = 0;
+  uint64_t window_probes = 0;
+  uint64_t resets_sent = 0;
+  uint64_t resets_received = 0;
+  uint64_t active_opens = 0;
+  uint64_t passive_opens = 0;
+  uint64_t established = 0;  // completed handshakes
+  uint64_t closed = 0;       // ended by FIN both ways
+  uint64_t failed = 0;
+  uint64_t no_buffer = 0;  // a packet put off because a mempool was empty
+  uint64_t time_wait_recycled = 0;
+};
+
+class Engine {
+ public:
+  // pools, output, drops belong to the caller and outlive the engine.
+  Engine(const Config& config, const packet::Pools& pools, Output& output,
+         stats::ReasonCounters& drops, const Secrets& secrets, timer::Instant now);
+  // Frees every mbuf; no events, no packets.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Null when there is none; a connection in TIME-WAIT is not found. local is this end: for a
+  // received packet, find(tuple.destination, tuple.source).
+  Connection* find(const packet::Endpoint& local, const packet::Endpoint& remote);
+
+  // A TCP segment. True: it belonged to a connection (or to one in TIME-WAIT) and the mbuf was
+  // taken, whatever became of it. False: no connection, the mbuf still belongs to the caller, whose
+  // policy decides (accept(), send_reset(), forward, drop). A SYN that may reuse a tuple in
+  // TIME-WAIT (RFC 6191) removes that entry and returns false.
+  bool input(const packet::Parsed& segment, timer::Instant now);
+
+  // Passive open by a SYN for any address: local is the packet's destination. The mbuf stays the
+  // caller's; data on the SYN is left for the peer to send again. Null when the segment is no clean
+  // SYN, the tuple is taken or the table is full (counted in drops). Events: kConnected, or
+  // kFailed.
+  Connection* accept(const packet::Parsed& syn, Handler* handler, const Options& options,
+                     timer::Instant now, AcceptMode mode = AcceptMode::now);
+
+  // Active open from any source address; the caller chooses the port. Null when the tuple is taken
+  // or the table is full. Events: kConnected, or kFailed (refused, timed_out, unreachable).
+  Connection* connect(const packet::Endpoint& local, const packet::Endpoint& remote,
+                      Handler* handler, const Options& options, timer::Instant now);
+  // A connection (or a TIME-WAIT) holds the tuple: for the caller's choice of a port.
+  bool in_use(const packet::Endpoint& local, const packet::Endpoint& remote) const;
+
+  // RST for a segment without connection (RFC 9293 section 3.10.7.1); none answers a RST. The
+  // packet stays the caller's. Limited in rate; false when not sent.
+  bool send_reset(const packet::Parsed& segment, uint32_t path, timer::Instant now);
+
+  // True: the error belonged to a connection (it may still have been ignored, RFC 5927).
+  bool icmp_error(const IcmpError& error, timer::Instant now);
+
+  // Runs the timers that are due. Bounded: when many are, the rest runs in the next call.
+  void advance(timer::Instant now);
+  // Tells handlers, then sends. Call after each burst and after advance().
+  void flush(timer::Instant now);
+  // When advance() must be called at the latest; kNever when nothing is pending, at or before now
+  // when flush() has work.
+  timer::Instant next_deadline() const;
+
+  const EngineStats& stats() const;
+  uint32_t connections() const;  // living ones, TIME-WAIT not counted
+  uint32_t time_waits() const;
+
+  // Calls visit(const Connection&) for each connection; slow, for the console. visit must not
+  // change the engine.
+  template <typename Visitor>
+  void for_each(Visitor&& visit) const {
+    for_each_of(
+        [](void* context, const Connection& connection) {
+          (*static_cast<std::remove_reference_t<Visitor>*>(context))(connection);
+        },
+        &visit);
+  }
+
+ private:
+  void for_each_of(void (*visit)(void*, const Connection&), void* context) const;
+
+  std::unique_ptr<Core> core_;
 };
 
 }  // namespace isthmus::tcp

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// What a user of a TCP connection sees of it: events, failures, options, figures.
+#pragma once
+
+#include <cstdint>
+
+#include "timer/time.h"
+
+namespace isthmus::tcp {
+
+class Connection;
+
+// What happened since the handler was last told; several bits at once.
+enum Event : uint16_t {
+  kConnected = 1 << 0,   // the handshake is complete, either role
+  kReadable = 1 << 1,    // receive_available() grew
+  kWritable = 1 << 2,    // send_room() rose above the low-water mark after it had been short
+  kPeerClosed = 1 << 3,  // FIN: no bytes will follow those that receive() gives
+  kClosed = 1 << 4,      // both directions are finished and every byte taken; the last event
+  kFailed = 1 << 5,      // the connection is dead: failure() says why; the last event
+};
+
+enum class Failure : uint8_t {
+  none,
+  refused,      // RST in SYN-SENT
+  reset,        // RST in a later state
+  timed_out,    // R2 passed, user timeout, or the handshake took too long
+  unreachable,  // a hard ICMP error in SYN-SENT
+  no_memory,    // the peer's FIN or data could not be kept
+};
+const char* to_string(Failure failure);
+
+// RFC 9293 section 3.3.2. LISTEN has no connection here: the gateway accepts SYNs one by one.
+enum class State : uint8_t {
+  closed,
+  syn_sent,
+  syn_received,
+  established,
+  fin_wait_1,
+  fin_wait_2,
+  close_wait,
+  closing,
+  last_ack,
+  time_wait,
+};
+const char* to_string(State state);
+
+class Handler {
+ public:
+  // Called from Engine::flush() only, never from another call. It may call any method of any
+  // connection of the engine, and Engine::connect() and accept(). After kClosed or kFailed the
+  // engine keeps what TCP still needs (TIME-WAIT) by itself and the reference must not be used once
+  // the call has returned: take what receive() still holds in that call.
+  virtual void on_tcp(Connection& connection, uint16_t events) = 0;
+
+ protected:
+  ~Handler() = default;
+};
+
+enum class CongestionControl : uint8_t { cubic, reno };
+
+// Per connection. Times are of the virtual clock that the engine is given; zero turns a timer off.
+struct Options {
+  uint32_t path = 0;    // opaque to the engine, given back with every packet: the egress
+  uint16_t mtu = 1500;  // of the path: bounds the MSS that is sent and advertised
+  // connect(): until established. accept(): until the ACK of the SYN-ACK, counted from the SYN; a
+  // held one gets RST then (MUST-23: the RFC asks for 3 minutes at least, a proxy's client can't
+  // wait so long).
+  timer::Duration handshake_timeout = std::chrono::seconds(10);
+  // R2 (RFC 9293 section 3.8.3) and RFC 5482: data is unacknowledged for so long → timed_out.
+  timer::Duration user_timeout = std::chrono::seconds(120);
+  // The peer acknowledges but keeps its window shut for so long → timed_out. MUST-37 asks for
+  // patience without end; a proxy bounds it by policy.
+  timer::Duration stall_timeout = std::chrono::seconds(600);
+  // Both directions silent for so long → probes, one each keepalive_interval; unanswered probes →
+  // timed_out. Off by default (MUST-25).
+  timer::Duration keepalive_idle{};
+  timer::Duration keepalive_interval = std::chrono::seconds(15);
+  uint8_t keepalive_probes = 4;
+  // FIN-WAIT-2 with nothing received for so long → released without a word. Off while the other
+  // direction may still talk: a half-closed connection lives as long as its peer wants.
+  timer::Duration fin_wait_2_timeout{};
+  bool nagle = false;  // MUST-17: the proxy batches by itself
+  CongestionControl congestion = CongestionControl::cubic;
+  uint8_t ttl = 64;
+};
+
+// Why nothing more is being sent right now.
+enum class SendLimit : uint8_t { application, receive_window, congestion_window, buffers };
+const char* to_string(SendLimit limit);
+
+// A snapshot of one connection, as `ss -ti` shows it. Bytes and microseconds.
+struct Info {
+  State state = State::closed;
+  bool held = false;  // a late accept whose SYN-ACK has not been sent
+  Failure failure = Failure::none;
+  SendLimit limit = SendLimit::application;
+  uint16_t send_mss = 0;     // payload bytes of a full segment, options already deducted
+  uint16_t receive_mss = 0;  // the MSS option that this end sent
+  uint8_t send_scale = 0;
+  uint8_t receive_scale = 0;
+  bool timestamps = false;
+  bool sack = false;
+  uint32_t rtt = 0;  // smoothed; zero when never measured
+  uint32_t rtt_var = 0;
+  uint32_t min_rtt = 0;
+  uint32_t rto = 0;
+  uint32_t congestion_window = 0;
+  uint32_t slow_start_threshold = 0;  // UINT32_MAX while unset
+  const char* congestion_state = "";  // "open", "recovery", "loss"
+  uint32_t in_flight = 0;             // the pipe of RFC 6675
+  uint32_t send_window = 0;           // what the peer offers
+  uint32_t receive_window = 0;        // what this end offers
+  uint32_t send_queued = 0;           // not yet acknowledged, sent or not
+  uint32_t not_sent = 0;
+  uint32_t receive_queued = 0;  // in order, not yet taken
+  uint32_t out_of_order = 0;    // bytes behind a gap
+  uint32_t sacked = 0;
+  uint32_t lost = 0;
+  uint8_t backoff = 0;  // RTO doublings in effect
+  uint32_t reorder_window = 0;
+  uint64_t bytes_sent = 0;  // first transmissions
+  uint64_t bytes_retransmitted = 0;
+  uint64_t bytes_acked = 0;
+  uint64_t bytes_received = 0;
+  uint32_t retransmissions = 0;  // packets
+  uint32_t timeouts = 0;         // RTO
+  uint32_t tail_probes = 0;
+  uint32_t spurious_recoveries = 0;
+};
+
+}  // namespace isthmus::tcp
