@@ -26,6 +26,20 @@ void add_bytes(rte_mbuf* segment, std::span<const uint8_t> bytes) {
   segment->data_len = static_cast<uint16_t>(segment->data_len + bytes.size());
 }
 
+struct Position {
+  rte_mbuf* segment;
+  uint32_t offset;  // in the segment
+};
+
+// Where the byte at an offset lies; the list has that byte.
+Position find(rte_mbuf* segment, uint32_t offset) {
+  while (offset >= segment->data_len) {
+    offset -= segment->data_len;
+    segment = segment->next;
+  }
+  return {segment, offset};
+}
+
 }  // namespace
 
 void Chain::append(rte_mbuf* list) {
@@ -135,15 +149,11 @@ void Chain::drop_back(uint32_t n) {
 Chain Chain::share(uint32_t offset, uint32_t n, rte_mempool* clones) const {
   assert(offset <= size_ && n <= size_ - offset);
   Chain result;
-  const rte_mbuf* segment = head_;
-  while (segment != nullptr && offset >= segment->data_len) {
-    offset -= segment->data_len;
-    segment = segment->next;
-  }
-  for (; n != 0; segment = segment->next, offset = 0) {
-    const uint32_t length = std::min(n, segment->data_len - offset);
-    rte_mbuf* piece = share_slice(const_cast<rte_mbuf*>(segment), static_cast<uint16_t>(offset),
-                                  static_cast<uint16_t>(length), clones);
+  if (n == 0) return result;
+  for (auto [segment, at] = find(head_, offset); n != 0; segment = segment->next, at = 0) {
+    const uint32_t length = std::min<uint32_t>(n, segment->data_len - at);
+    rte_mbuf* piece =
+        share_slice(segment, static_cast<uint16_t>(at), static_cast<uint16_t>(length), clones);
     if (piece == nullptr) return Chain();
     result.append(piece);
     n -= length;
@@ -153,14 +163,10 @@ Chain Chain::share(uint32_t offset, uint32_t n, rte_mempool* clones) const {
 
 void Chain::copy_out(uint32_t offset, std::span<uint8_t> to) const {
   assert(offset <= size_ && to.size() <= size_ - offset);
-  const rte_mbuf* segment = head_;
-  while (segment != nullptr && offset >= segment->data_len) {
-    offset -= segment->data_len;
-    segment = segment->next;
-  }
-  for (; !to.empty(); segment = segment->next, offset = 0) {
-    const size_t length = std::min<size_t>(to.size(), segment->data_len - offset);
-    std::memcpy(to.data(), rte_pktmbuf_mtod_offset(segment, const uint8_t*, offset), length);
+  if (to.empty()) return;
+  for (auto [segment, at] = find(head_, offset); !to.empty(); segment = segment->next, at = 0) {
+    const size_t length = std::min<size_t>(to.size(), segment->data_len - at);
+    std::memcpy(to.data(), rte_pktmbuf_mtod_offset(segment, const uint8_t*, at), length);
     to = to.subspan(length);
   }
 }
