@@ -38,8 +38,8 @@ void Wheel::unlink(Entry& entry) {
 
 void Wheel::place(Entry& entry) {
   entry.placed_ = std::max(entry.wanted_, current_ + 1);
-  const unsigned level =
-      static_cast<unsigned>(std::bit_width(entry.placed_ ^ current_) - 1) / kBits;
+  const unsigned highest_difference = 63u - std::countl_zero(entry.placed_ ^ current_ | 1);
+  const unsigned level = highest_difference / kBits;
   const unsigned slot = (entry.placed_ >> (level * kBits)) % kSlots;
   occupied_[level] |= uint64_t{1} << slot;
   push(slots_[level * kSlots + slot], entry);

@@ -106,7 +106,7 @@ class Wheel {
   // An entry's level is the highest digit (base 64) in which its tick differs from current_; so
   // every occupied slot lies after current_, and the lowest occupied level has the earliest one.
   std::array<uint64_t, kLevels> occupied_{};
-  std::array<Entry*, kLevels * kSlots> slots_{};
+  std::array<Entry*, size_t{kLevels} * kSlots> slots_{};
 };
 
 }  // namespace isthmus::timer
