@@ -38,7 +38,7 @@ void Wheel::unlink(Entry& entry) {
 
 void Wheel::place(Entry& entry) {
   entry.placed_ = std::max(entry.wanted_, current_ + 1);
-  const unsigned highest_difference = 63u - std::countl_zero(entry.placed_ ^ current_ | 1);
+  const unsigned highest_difference = 63u - std::countl_zero((entry.placed_ ^ current_) | 1);
   const unsigned level = highest_difference / kBits;
   const unsigned slot = (entry.placed_ >> (level * kBits)) % kSlots;
   occupied_[level] |= uint64_t{1} << slot;
