@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,8 @@ namespace isthmus::tls {
 
 // Civil time, injected: certificates are judged by it.
 using WallTime = std::chrono::sys_seconds;
+// Empty for a time that cannot be read.
+std::optional<WallTime> wall_time(const ASN1_TIME* time);
 
 struct LoadError {
   std::string file;
@@ -85,7 +88,7 @@ struct TrustDomains {
 // A snapshot: roots, trust domains, and a credential for each local identity.
 class CredentialStore {
  public:
-  // Refused whole at the first error; two credentials of one identity are one.
+  // Refused whole at the first error; two credentials of one identity are an error.
   static Loaded<std::shared_ptr<const CredentialStore>> load(const CredentialFiles& files,
                                                              const TrustDomains& domains);
   ~CredentialStore();
@@ -120,12 +123,15 @@ class CredentialSource {
   std::shared_ptr<const CredentialStore> store_;
 };
 
-// The SPIFFE ids among a certificate's URI SANs: none and no_spiffe_id or several_spiffe_ids unless
-// there is exactly one and it is well-formed.
+// The identity in a certificate. An X.509 SVID has exactly one URI among its subject alternative
+// names: failure is no_spiffe_id when there is none or it is not of Istio's form, and
+// several_spiffe_ids when there are more.
 struct SpiffeId {
   std::optional<Identity> identity;
   Failure failure = Failure::none;
 };
 SpiffeId spiffe_id(X509* certificate);
+// The same of a subjectAltName extension's value (DER, GeneralNames).
+SpiffeId spiffe_id_of_names(std::span<const uint8_t> der);
 
 }  // namespace isthmus::tls

@@ -54,7 +54,8 @@ struct HandshakeResult {
 
 class HandshakeHandler {
  public:
-  // A step is done. Unless in_progress, the id is no longer valid.
+  // A step is done. Unless in_progress, the id is no longer valid. May call start(), feed() and
+  // abandon().
   virtual void on_handshake(const HandshakeResult& result) = 0;
 
  protected:
@@ -65,7 +66,8 @@ class HandshakeExecutor {
  public:
   virtual ~HandshakeExecutor() = default;
 
-  // Begins a handshake. A client's first flight comes as the first result.
+  // Begins a handshake. A client's first flight comes as the first result; a server's handshake has
+  // no result before it is fed.
   virtual StartStatus start(const HandshakeRequest& request, HandshakeId& id) = 0;
   // Copies received bytes in and drops them from received. Takes nothing while the previous step
   // has no result yet, and at most a record's worth at once: call again after each result.

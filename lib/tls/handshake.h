@@ -41,8 +41,8 @@ enum class HandshakeState : uint8_t { in_progress, established, failed };
 
 class Handshake {
  public:
-  // credential and store are shared until the handshake ends. identities interns the peer and
-  // outlives the handshake. now judges certificates.
+  // store and credential (null: failed, no_credential) are shared until the handshake ends.
+  // identities interns the peer and outlives the handshake. now judges certificates.
   Handshake(Role role, std::shared_ptr<const CredentialStore> store,
             std::shared_ptr<const Credential> credential, HandshakePolicy policy,
             IdentityTable& identities, WallTime now);
@@ -61,23 +61,15 @@ class Handshake {
   Established take_established();
 
  private:
-  struct Callbacks;
-  friend struct Callbacks;
-  struct Openssl;
+  class Engine;  // OpenSSL's objects
 
-  void feed_records();
-  HandshakeState advance(std::vector<uint8_t>& out);
-  void finish();
-  void fail(Failure failure, std::vector<uint8_t>& out);
+  HandshakeState fail(Failure failure, std::vector<uint8_t>& out);
+  HandshakeState end(HandshakeState state);
+  HandshakeState finish(std::vector<uint8_t>& out);
 
-  Role role_;
-  std::shared_ptr<const CredentialStore> store_;
-  std::shared_ptr<const Credential> credential_;
-  HandshakePolicy policy_;
-  IdentityTable& identities_;
-  std::unique_ptr<Openssl> openssl_;
-  std::vector<uint8_t> buffer_;  // received, not yet given to OpenSSL
-  size_t fed_ = 0;
+  std::unique_ptr<Engine> engine_;  // until the handshake ends
+  std::vector<uint8_t> buffer_;     // received and not yet given to OpenSSL
+  size_t received_ = 0;
   HandshakeState state_ = HandshakeState::in_progress;
   FailureInfo failure_;
   Established established_;

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <optional>
 
 #include "packet/chain.h"
 #include "tls/record.h"
@@ -34,23 +34,30 @@ class Opener {
   const FailureInfo& failure() const { return failure_; }
   // Ciphertext held back: a record that has not arrived whole.
   uint32_t pending() const { return pending_.size(); }
-  // The peer asked for a KeyUpdate that has not been answered; taking it clears it.
-  bool take_update_request();
+  // The peer asked for a KeyUpdate that has not been answered yet.
+  bool update_requested() const { return update_requested_; }
+  void update_answered() { update_requested_ = false; }
+  // KeyUpdates received.
+  uint32_t key_generation() const { return key_generation_; }
   // Records under the present key.
   uint64_t sequence() const { return sequence_; }
   bool update_due() const { return sequence_ >= layer_->limits().update_after; }
 
  private:
-  OpenStatus open_one(packet::Chain& plaintext);
-  bool take_record(uint32_t size, packet::Chain& record);
-  bool exclusive(uint32_t size) const;
-  bool decrypt(packet::Chain& record, std::span<const uint8_t, kRecordHeader> header);
-  OpenStatus handle(ContentType type, packet::Chain& content, packet::Chain& plaintext);
-  OpenStatus on_alert(const packet::Chain& content);
-  OpenStatus on_handshake(const packet::Chain& content);
-  OpenStatus on_message_end(bool record_ends);
-  OpenStatus without_data();
-  OpenStatus fail(Failure failure);
+  using Step = std::optional<OpenStatus>;  // empty: go on with the next record
+
+  Step open_one(packet::Chain& plaintext);
+  Step check_header(const uint8_t* header);
+  bool in_place(uint32_t size, bool& cut_inside) const;
+  Step open_in_place(const uint8_t* header, uint32_t size, bool cut_inside, packet::Chain& content);
+  Step open_copying(const uint8_t* header, uint32_t size, packet::Chain& content);
+  Step handle(packet::Chain& inner, packet::Chain& plaintext);
+  Step on_alert(const packet::Chain& content);
+  Step on_handshake(const packet::Chain& content);
+  Step on_message_header();
+  Step on_message_end(bool record_ends);
+  Step without_data();
+  Step fail(Failure failure);
 
   RecordLayer* layer_ = nullptr;
   DirectionKeys* keys_ = nullptr;
@@ -60,13 +67,14 @@ class Opener {
   uint64_t sequence_ = 0;
   // A post-handshake message in progress: header bytes read so far, then body bytes still to come.
   uint32_t body_left_ = 0;
+  uint32_t key_generation_ = 0;
   uint8_t message_header_[4] = {};
   uint8_t header_read_ = 0;
   uint8_t body_byte_ = 0;
-  uint8_t without_data_ = 0;
   Role role_ = Role::client;
   bool update_requested_ = false;
   bool closed_ = false;
+  unsigned without_data_ = 0;  // records in a row
   FailureInfo failure_;
 };
 

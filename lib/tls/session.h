@@ -63,13 +63,17 @@ class Session {
 
  private:
   SealStatus prepare(packet::Chain& out);
+  bool waits_for_update() const {
+    return update_asked_ && asked_generation_ == opener_.key_generation();
+  }
 
   RecordLayer* layer_ = nullptr;
   DirectionKeys* send_keys_ = nullptr;
   DirectionKeys* receive_keys_ = nullptr;
   Sealer sealer_;
   Opener opener_;
-  bool update_asked_ = false;  // we sent update_requested and the peer has not yet updated
+  uint32_t asked_generation_ = 0;  // the peer's key when we sent update_requested
+  bool update_asked_ = false;
   bool send_closed_ = false;
 };
 
