@@ -50,7 +50,8 @@ struct WorkloadEntry {
 
 struct EndpointEntry {
   const WorkloadEntry* workload;
-  PortMap ports;  // service port to target port; wins over the service's
+  const PortMap* ports;  // service port to target port; wins over the service's. Never null.
+  bool healthy;
 };
 
 struct ServiceEntry {
@@ -58,6 +59,8 @@ struct ServiceEntry {
   NameId name = kNoName;                 // "namespace/hostname"
   std::vector<EndpointEntry> endpoints;  // those that may be chosen: health and address seen to
   std::vector<IdentityId> subject_alt_names;
+  // Of every workload behind the service, healthy or not: each once.
+  std::vector<IdentityId> endpoint_identities;
 };
 
 // A next hop: a workload, the address of it to use, and the port there.
@@ -82,6 +85,7 @@ struct UpstreamResult {
 struct SnapshotOptions {
   std::string node;     // ours; workloads with this node are local
   std::string network;  // ours; addresses of other networks are not looked up
+  uint64_t seed = 0;    // of the address tables' hash: random in production
 };
 
 class Snapshot {
@@ -123,9 +127,10 @@ class Snapshot {
                                  uint64_t random,
                                  std::span<const packet::IpAddress> tried = {}) const noexcept;
 
-  // True when the identity is that of a workload behind the waypoint reference: its own, or that
-  // of an endpoint of its service.
-  bool is_waypoint_identity(const GatewayAddress& waypoint, std::string_view uri) const noexcept;
+  // True when the identity is that of a workload behind the waypoint reference, as a workload of
+  // that namespace sees it: its own, or that of an endpoint of its service.
+  bool is_waypoint_identity(const GatewayAddress& waypoint, std::string_view client_namespace,
+                            std::string_view uri) const noexcept;
 
   IdentityId find_identity(std::string_view uri) const noexcept;  // kNoIdentity: not in the mesh
   std::string_view identity(IdentityId id) const noexcept;        // the URI; empty for 0
@@ -142,6 +147,12 @@ class Snapshot {
   friend class SnapshotBuilder;
   Snapshot() = default;
 
+  // What a waypoint reference stands for: a service, or else a workload, or nothing.
+  struct Target {
+    const ServiceEntry* service = nullptr;
+    const WorkloadEntry* workload = nullptr;
+  };
+  Target resolve(const GatewayAddress& waypoint, std::string_view client_namespace) const noexcept;
   const ServiceEntry* best_of(std::span<const ServiceEntry* const> candidates,
                               std::string_view client_namespace) const noexcept;
 
@@ -165,7 +176,7 @@ class Snapshot {
   std::vector<const ServiceEntry*> vip_services_;
   std::vector<CidrEntry> cidr_services_;
   std::unordered_map<std::string_view, std::vector<const ServiceEntry*>> services_by_hostname_;
-  std::unordered_map<std::string_view, const WorkloadEntry*> workload_by_hostname_;
+  std::unordered_map<std::string_view, std::vector<const WorkloadEntry*>> workloads_by_hostname_;
   std::vector<std::string_view> identities_;  // by id
   std::vector<std::string_view> names_;       // by id
   std::unordered_map<std::string_view, IdentityId> identity_ids_;
