@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// What the HTTP/2 connections of one worker share: stream slots, HPACK memory, buffers, counters.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "h2/arena.h"
+#include "h2/headers.h"
+#include "h2/stream.h"
+#include "packet/pools.h"
+#include "stats/reason.h"
+
+namespace isthmus::h2 {
+
+struct ContextOptions {
+  uint32_t streams = 4096;        // slots
+  size_t hpack_bytes = 4u << 20;  // decoder tables of all connections
+  // Received bytes that all streams may hold before connections withhold their credit: what a slow
+  // reader makes us keep.
+  uint64_t receive_budget = 32u << 20;
+};
+
+// A point in time of what is in use, for leak checks and the console.
+struct Usage {
+  uint32_t streams = 0;
+  size_t hpack_bytes = 0;
+  uint64_t received_bytes = 0;  // held by streams, not read yet
+};
+
+class Context {
+ public:
+  // Control side: allocates. Pools and counters outlive the context, the context its connections.
+  Context(const ContextOptions& options, const packet::Pools& pools,
+          stats::ReasonCounters& reasons);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  Usage usage() const;
+
+ private:
+  friend class Connection;
+  friend class Stream;
+
+  Stream* take_stream();
+  void give_back(Stream& stream);
+
+  packet::Pools pools_;
+  stats::ReasonCounters& reasons_;
+  Arena arena_;
+  nghttp2_hd_deflater* deflater_ =
+      nullptr;  // never indexes: it has no state that a peer could miss
+  std::unique_ptr<Stream[]> streams_;
+  Stream* free_streams_ = nullptr;
+  uint32_t streams_in_use_ = 0;
+  uint64_t received_bytes_ = 0;
+  uint64_t receive_budget_;
+  HeaderList list_;
+  std::array<uint8_t, kMaxFrameSize> encoded_;  // one header block being made
+};
+
+}  // namespace isthmus::h2
