@@ -163,7 +163,7 @@ TEST_F(ChainTest, AgreesWithAByteVector) {
       case 4: {
         const uint32_t n = upto(model.size() / 4);
         chain.drop_back(n);
-        model.resize(model.size() - n);
+        model.erase(model.end() - n, model.end());
         break;
       }
       case 5: {
