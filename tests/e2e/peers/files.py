@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: Isthmus authors
-"""Serves one file (GET) and tells the SHA-256 of what it is sent (PUT). Arguments: port, file."""
+"""Serves one file (GET /file), a word (GET of anything else), and tells the SHA-256 of what it is
+sent (PUT). Arguments: port, file."""
 
 import hashlib
 import http.server
@@ -12,6 +13,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path != "/file":
+            self._answer(b"here\n")
+            return
         with open(sys.argv[2], "rb") as file:
             size = os.fstat(file.fileno()).st_size
             self.send_response(200)
@@ -29,11 +33,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
             digest.update(piece)
             left -= len(piece)
-        body = digest.hexdigest().encode()
+        self._answer(digest.hexdigest().encode())
+
+    def _answer(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """A line for each of ten thousand requests tells nothing."""
 
 
 class Server(http.server.ThreadingHTTPServer):

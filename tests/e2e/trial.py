@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+# SPDX-FileCopyrightText: Isthmus authors
+"""One attempt of a path: what was sent, what was seen, and whether that is what was promised."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e import plan
+from tests.e2e.capture import Capture
+from tests.e2e.topology.lab import Namespace, run
+from tests.e2e.world import World
+
+
+class Failed(Exception):
+    """The path did not do what was promised."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What curl says: its exit status, 0 for a whole HTTP response, and that response."""
+
+    exit: int
+    error: str
+    status: int
+    headers: dict[str, str]
+    body: str
+    seconds: float
+    local_port: int
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def outcome(self) -> str:
+        return f"HTTP {self.status}" if self.exit == 0 else f"curl exit {self.exit}: {self.error}"
+
+
+# curl's exit statuses for a connection that never was, and one that ended without an answer.
+REFUSED, TIMED_OUT = 7, 28
+
+
+def curl(netns: Namespace, url: str, *arguments: str, seconds: float = 10) -> Reply:
+    facts = "%{exitcode} %{http_code} %{time_total} %{local_port} %{errormsg}"
+    done = run("ip", "netns", "exec", netns.full, "curl", "-s", "-i", "-m", str(seconds), "-w",
+               "\\n" + facts, *arguments, url, check=False, timeout=seconds + 30)
+    message, _, last = done.stdout.rpartition("\n")
+    exit_, status, taken, port, error = last.split(" ", 4)
+    head, _, body = message.replace("\r\n", "\n").partition("\n\n")
+    headers = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:] if ": " in line)
+    return Reply(int(exit_), error, int(status), headers, body, float(taken), int(port))
+
+
+class Trial:
+    """Carries one path's evidence. expect() fails the path or adds a witness to the list."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.marker = secrets.token_hex(16)
+        self.witnesses: list[str] = []
+        self.walks: list[str] = []
+
+    def expect(self, true: bool, witness: str, otherwise: str = "") -> None:
+        if not true:
+            raise Failed(otherwise or f"not seen: {witness}")
+        self.witnesses.append(witness)
+
+    def curl(self, client: plan.Pod, url: str, *arguments: str, seconds: float = 10) -> Reply:
+        """A request that carries the marker."""
+        return curl(self.world.pods[client], url, "-H", f"x-marker: {self.marker}", *arguments,
+                    seconds=seconds)
+
+    def http(self, client: plan.Pod, url: str, server: plan.Pod | None, hidden: bool) -> Reply:
+        """A request that must be answered 200. The marker must pass the server's pod, and with
+        `hidden` it must not be readable between the nodes."""
+        captures = [Capture(self.world.fabric.netns, "any", name="between-nodes")]
+        if server:
+            captures.append(Capture(self.world.pods[server], "any", name="server"))
+        try:
+            reply = self.curl(client, url)
+            time.sleep(0.2)  # for the captures to be given the last packets
+        finally:
+            for capture in captures:
+                capture.stop()
+        self.expect(reply.exit == 0 and reply.status == 200,
+                    f"{client.name}'s curl: HTTP 200 in {reply.seconds * 1000:.0f} ms",
+                    f"{client.name}'s curl of {url}: {reply.outcome} {reply.body[:200]}")
+        if server:
+            self.expect(captures[1].has(self.marker),
+                        f"the payload marker is in the capture of {server.name}'s pod")
+        seen = captures[0].has(self.marker)
+        if hidden:
+            self.expect(not seen, "the payload marker is in no packet between the nodes",
+                        "the payload marker is readable between the nodes")
+        return reply
+
+    def log(self, pod: plan.Pod, *words: str) -> None:
+        """Envoy's access log of a pod is a witness."""
+        line = self.world.access_log(pod, *words)
+        self.witnesses.append(f"Envoy of {pod.name}: {line}")
+
+    def walk(self, node: plan.Node, client: plan.Pod, reply: Reply) -> None:
+        """The gateway's own account of the flow that curl just had."""
+        gateway = self.world.gateways[node]
+        number = gateway.flow(client.address, reply.local_port)
+        self.walks.append(gateway.ask(f"show flow {number} walk"))
