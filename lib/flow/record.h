@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// The record of a captured flow: what it was, what became of it and why. Written by the worker that
+// owns the flow, copied out whole for the console and the access log.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "capture/class.h"
+#include "packet/address.h"
+#include "stats/reason.h"
+#include "timer/time.h"
+
+namespace isthmus::flow {
+
+enum class Kind : uint8_t {
+  passthrough,     // translated packet by packet to where it was going: outside the mesh
+  direct,          // translated packet by packet to a chosen endpoint that speaks plaintext
+  local,           // translated packet by packet to a pod of this node, both ends in the mesh
+  inbound_plain,   // translated packet by packet to the pod, source without identity
+  outbound_hbone,  // terminated here; its bytes go as one CONNECT stream of a pooled tunnel
+  tunnel,          // an HBONE connection accepted on 15008; its streams are flows of their own
+  inbound_stream,  // one CONNECT stream of such a tunnel, to the pod by TCP
+  refused,         // answered with RST, a code, or nothing
+};
+
+enum class State : uint8_t { opening, open, closing, closed };
+
+// Moments in a flow's life, in the order in which they usually come.
+enum Moment : uint8_t {
+  kCaptured,   // the SYN, or the CONNECT, arrived
+  kDecided,    // the verdict and the endpoint were chosen
+  kDialled,    // the upstream leg was begun (SYN sent, or a stream asked of the pool)
+  kUpstream,   // the upstream leg is connected (SYN-ACK seen, or 200 received)
+  kAccepted,   // the client was answered (SYN-ACK sent, or 200 sent)
+  kFirstByte,  // the first payload byte towards the client
+  kClosed,
+  kMomentCount
+};
+
+// Text of bounded length without a heap: what does not fit is cut.
+template <unsigned Capacity>
+struct ShortText {
+  std::array<char, Capacity> bytes{};
+  uint8_t length = 0;
+  static_assert(Capacity <= 255);
+
+  void assign(std::string_view text) {
+    length = static_cast<uint8_t>(std::min<size_t>(text.size(), Capacity));
+    std::copy_n(text.data(), length, bytes.data());
+  }
+  std::string_view view() const { return {bytes.data(), length}; }
+  bool empty() const { return length == 0; }
+};
+
+inline constexpr uint16_t kNoInterface = UINT16_MAX;
+
+struct Record {
+  uint64_t id = 0;  // unique in the process, never 0; id % workers is the owner (Table gives it)
+  uint64_t tunnel = 0;  // inbound_stream: id of the record of the tunnel that carries it; 0: none
+  Kind kind = Kind::refused;
+  State state = State::opening;
+  capture::Class capture = capture::Class::drop;
+  uint8_t tls_alert = 0;                  // sent or received, when the tunnel failed by one
+  uint16_t http_status = 0;               // of the CONNECT; 0 when there was none
+  uint16_t in_interface = kNoInterface;   // index in the plan: where the SYN came in
+  uint16_t out_interface = kNoInterface;  // where the leg that we originate leaves
+  uint32_t vni = 0;                       // the SYN came by Geneve with this VNI; 0: it came plain
+  packet::IpAddress geneve_source;        // the node that encapsulated the SYN
+  packet::Tuple client;                   // client to original destination, as captured
+  packet::Tuple upstream;                 // the leg that we originate, as it leaves
+  packet::Endpoint endpoint;  // the chosen workload's address and port (CONNECT authority)
+  bool through_waypoint = false;
+  uint32_t source_identity = 0;                  // mesh::IdentityId; 0: none
+  uint32_t destination_identity = 0;             // mesh::IdentityId; 0: none
+  stats::Reason reason = stats::Reason::count_;  // why it was refused or failed; count_: it was not
+  ShortText<94> authority;                       // of the CONNECT
+  ShortText<94> peer;                            // SPIFFE id that the peer proved
+  ShortText<62> policy;                          // namespace/name of the policy that denied
+  std::array<timer::Instant, kMomentCount> at{};  // origin: it did not happen
+  uint64_t bytes_to_upstream = 0;
+  uint64_t bytes_to_client = 0;
+};
+
+}  // namespace isthmus::flow

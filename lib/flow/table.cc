@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "flow/table.h"
+
+#include <algorithm>
+
+namespace isthmus::flow {
+
+Table::Table(unsigned index, unsigned workers, uint32_t live_capacity, uint32_t closed_capacity)
+    : index_(index),
+      workers_(workers),
+      capacity_(live_capacity),
+      closed_capacity_(std::max(closed_capacity, 1u)),
+      live_ids_(std::make_unique<uint64_t[]>(capacity_)),
+      closed_ids_(std::make_unique<uint64_t[]>(closed_capacity_)),
+      free_(std::make_unique<uint32_t[]>(capacity_)),
+      records_(std::make_unique<Record[]>(capacity_)),
+      closed_(std::make_unique<Record[]>(closed_capacity_)) {
+  // The lowest place is taken first: a table that is mostly empty stays small in the caches.
+  for (uint32_t i = 0; i < capacity_; ++i) free_[i] = capacity_ - 1 - i;
+}
+
+Record* Table::open(timer::Instant now) {
+  if (live_ == capacity_) return nullptr;
+  const uint32_t place = free_[capacity_ - 1 - live_];
+  ++live_;
+  Record& record = records_[place];
+  record = Record{};
+  record.id = ++count_ * workers_ + index_;
+  record.at[kCaptured] = now;
+  live_ids_[place] = record.id;
+  return &record;
+}
+
+void Table::close(Record* record, timer::Instant now) {
+  const auto place = static_cast<uint32_t>(record - records_.get());
+  record->state = State::closed;
+  record->at[kClosed] = now;
+  closed_[closed_next_] = *record;
+  closed_ids_[closed_next_] = record->id;
+  closed_next_ = closed_next_ + 1 == closed_capacity_ ? 0 : closed_next_ + 1;
+  live_ids_[place] = 0;
+  --live_;
+  free_[capacity_ - 1 - live_] = place;
+}
+
+const Record* Table::find(uint64_t id) const {
+  if (id == 0) return nullptr;
+  const std::span<const uint64_t> live(live_ids_.get(), capacity_);
+  const auto place = std::find(live.begin(), live.end(), id);
+  if (place != live.end()) return &records_[place - live.begin()];
+  const std::span<const uint64_t> closed(closed_ids_.get(), closed_capacity_);
+  const auto old = std::find(closed.begin(), closed.end(), id);
+  return old != closed.end() ? &closed_[old - closed.begin()] : nullptr;
+}
+
+uint32_t Table::copy(Cursor& cursor, std::span<Record> to, uint32_t limit) const {
+  uint32_t copied = 0;
+  for (uint32_t looked = 0; looked < limit && copied < to.size() && !done(cursor);
+       ++looked, ++cursor.next) {
+    if (cursor.next < closed_capacity_) {
+      const uint32_t place = (closed_next_ + cursor.next) % closed_capacity_;  // oldest first
+      if (closed_ids_[place] != 0) to[copied++] = closed_[place];
+    } else {
+      const uint32_t place = cursor.next - closed_capacity_;
+      if (live_ids_[place] != 0) to[copied++] = records_[place];
+    }
+  }
+  return copied;
+}
+
+}  // namespace isthmus::flow
