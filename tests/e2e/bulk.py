@@ -7,11 +7,12 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.e2e import plan
 from tests.e2e.peers.start import APPLICATIONS, PYTHON
-from tests.e2e.trial import Failed, Trial
+from tests.e2e.trial import Failed, Path, Trial
 from tests.e2e.world import FILE_BYTES
 
 # A transfer that takes longer than this has stalled.
@@ -130,3 +131,14 @@ def _sha256(trial: Trial) -> str:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+PATHS = (
+    *(Path(f"bulk-{route.name}", f"{FILE_BYTES >> 20} MiB down and up", partial(transfers, route=route))
+      for route in ROUTES),
+    *(Path(f"loss-{route.name}", f"the same with {LOSS_PERCENT} % of the packets lost",
+           partial(lossy_transfers, route=route)) for route in ROUTES),
+    Path("conntrack", "conntrack -F on both nodes in mid-transfer", conntrack_flushed),
+    Path("crowd", "1,000 connections at once, then 10,000 short ones, and nothing left over",
+         partial(many_connections, at_once=1000, then=10000)),
+)

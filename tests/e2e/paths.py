@@ -5,20 +5,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-from dataclasses import dataclass
-from typing import Callable
 
 from tests.e2e import plan
 from tests.e2e.capture import geneve
 from tests.e2e.peers.envoy import RESPONSE_HEADER
-from tests.e2e.trial import REFUSED, TIMED_OUT, Trial, curl
-
-
-@dataclass(frozen=True)
-class Path:
-    name: str
-    title: str
-    run: Callable[[Trial], None]
+from tests.e2e.trial import REFUSED, TIMED_OUT, Path, Trial, curl
 
 
 def _url(pod: plan.Pod, path: str, port: int = plan.HTTPBIN_PORT) -> str:

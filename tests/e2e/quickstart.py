@@ -8,11 +8,10 @@ import argparse
 import signal
 import sys
 import time
-import traceback
 
 from tests.e2e import paths
 from tests.e2e.topology.lab import Lab
-from tests.e2e.trial import Failed, Trial
+from tests.e2e.trial import attempt
 from tests.e2e.world import World
 
 
@@ -48,29 +47,6 @@ def main() -> int:
           f" ({time.monotonic() - started:.0f} s)" +
           (f", FAIL: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
-
-
-def attempt(world: World, path: paths.Path) -> bool:
-    """Tries one path and prints its verdict, witnesses and walks."""
-    trial = Trial(world)
-    started = time.monotonic()
-    try:
-        path.run(trial)
-        why = ""
-    except Failed as failure:
-        why = str(failure)
-    except Exception as error:  # a broken trial is a failed one; say where
-        why = f"{error!r}\n{traceback.format_exc()}"
-    verdict = "FAIL" if why else "PASS"
-    print(f"{verdict} {path.name}: {path.title} ({time.monotonic() - started:.1f} s)")
-    for witness in trial.witnesses:
-        print(f"     saw: {witness}")
-    if why:
-        print(f"     but: {why}")
-    for walk in trial.walks:
-        print("".join(f"     | {line}\n" for line in walk.splitlines()), end="")
-    print(flush=True)
-    return not why
 
 
 def _keep(world: World) -> None:

@@ -7,13 +7,24 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import traceback
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Callable
 
 from tests.e2e import plan
 from tests.e2e.capture import Capture
+from tests.e2e.gateway.process import Gateway
 from tests.e2e.topology.lab import Namespace, run
 from tests.e2e.world import World
+
+
+@dataclass(frozen=True)
+class Path:
+    """Something to try, by name."""
+
+    name: str
+    title: str
+    run: Callable[[Trial], None]
 
 
 class Failed(Exception):
@@ -105,6 +116,38 @@ class Trial:
 
     def walk(self, node: plan.Node, client: plan.Pod, reply: Reply) -> None:
         """The gateway's own account of the flow that curl just had."""
-        gateway = self.world.gateways[node]
-        number = gateway.flow(client.address, reply.local_port)
+        self._walk(self.world.gateways[node], f"{client.address}:{reply.local_port}")
+
+    def _walk(self, gateway: Gateway, *words: str) -> None:
+        number = gateway.last_flow(*words)
+        if number is None:
+            raise Failed(f"gateway {gateway.name} knows no flow with {' '.join(words)}")
         self.walks.append(gateway.ask(f"show flow {number} walk"))
+
+    def walk_inbound(self, node: plan.Node, client: plan.Pod, server: plan.Pod) -> None:
+        """The account of the gateway in front of the server."""
+        gateway = self.world.gateways[node]
+        self._walk(gateway, f"{client.address}:", f"{server.address}:")
+
+
+def attempt(world: World, path: Path) -> bool:
+    """Tries one path and prints its verdict, witnesses and walks."""
+    trial = Trial(world)
+    started = time.monotonic()
+    try:
+        path.run(trial)
+        why = ""
+    except Failed as failure:
+        why = str(failure)
+    except Exception as error:  # a broken trial is a failed one; say where
+        why = f"{error!r}\n{traceback.format_exc()}"
+    verdict = "FAIL" if why else "PASS"
+    print(f"{verdict} {path.name}: {path.title} ({time.monotonic() - started:.1f} s)")
+    for witness in trial.witnesses:
+        print(f"     saw: {witness}")
+    if why:
+        print(f"     but: {why}")
+    for walk in trial.walks:
+        print("".join(f"     | {line}\n" for line in walk.splitlines()), end="")
+    print(flush=True)
+    return not why

@@ -72,6 +72,14 @@ class Gateway:
     def ask_json(self, command: str) -> Any:
         return json.loads(self.ask(f"{command} json"))
 
+    def last_flow(self, *words: str) -> int | None:
+        """The number of the last flow whose line has all these words, open or over."""
+        first, *rest = words
+        lines = [line for line in self.ask(f"show flows {first}").splitlines()
+                 if all(word in line for word in rest)]
+        numbers = [int(line.split()[0]) for line in lines if line.split()[0].isdigit()]
+        return max(numbers, default=None)
+
     def usage(self) -> Usage:
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return Usage((int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK"),
