@@ -98,6 +98,18 @@ std::optional<TestCa> TestCa::make(std::string_view name, WallTime not_before, W
   return TestCa(std::move(root), std::move(key));
 }
 
+std::optional<TestCa> TestCa::load(std::string_view root_pem, std::string_view key_pem) {
+  std::string reason;
+  auto roots = read_certificates(root_pem, 1, reason);
+  KeyPtr key = read_key(key_pem, reason);
+  if (roots.empty() || key == nullptr || X509_check_private_key(roots[0].get(), key.get()) != 1 ||
+      X509_check_ca(roots[0].get()) == 0) {
+    openssl_error();
+    return {};
+  }
+  return TestCa(std::move(roots[0]), std::move(key));
+}
+
 std::string TestCa::root_pem() const {
   return write_certificate(root_.get());
 }

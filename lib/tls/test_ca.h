@@ -35,6 +35,9 @@ class TestCa {
   // Empty when OpenSSL fails.
   static std::optional<TestCa> make(std::string_view name, WallTime not_before, WallTime not_after);
 
+  // One that was made before; empty unless the key is the root's.
+  static std::optional<TestCa> load(std::string_view root_pem, std::string_view key_pem);
+
   std::string root_pem() const;
   std::string key_pem() const;
   std::optional<PemPair> issue(const LeafOptions& options) const;

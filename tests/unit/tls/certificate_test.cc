@@ -195,6 +195,14 @@ TEST(Credentials, PublishedStoreReplacesTheOneBefore) {
   EXPECT_NE(source.current(), first);
 }
 
+TEST(TestCas, AreLoadedAgainWithTheirKeyOnly) {
+  EXPECT_TRUE(TestCa::load(ca().root_pem(), ca().key_pem()));
+  EXPECT_FALSE(TestCa::load(ca().root_pem(), other_ca().key_pem()));
+  EXPECT_FALSE(TestCa::load("", ca().key_pem()));
+  const PemPair leaf = *ca().issue(good_leaf(sleep_id()));
+  EXPECT_FALSE(TestCa::load(leaf.certificate, leaf.key)) << "a leaf is no CA";
+}
+
 TEST(SpiffeNames, RefuseMalformedDer) {
   for (const Bytes& der : std::vector<Bytes>{
            {}, {0x30}, {0x30, 0x05, 0x86}, {0x30, 0x00}, {0x30, 0x03, 0x86, 0x01, 'x', 0x00}}) {
