@@ -8,13 +8,25 @@
 
 #include "packet/address.h"
 #include "packet/chain.h"
+#include "stats/reason.h"
+#include "tcp/congestion.h"
+#include "tcp/options.h"
+#include "tcp/reassembly.h"
+#include "tcp/rtt.h"
+#include "tcp/scoreboard.h"
+#include "tcp/sequence.h"
 #include "tcp/types.h"
+#include "timer/wheel.h"
 
 namespace isthmus::tcp {
 
 class Core;
+class Engine;
+struct IcmpError;
+struct Incoming;
 
-class Connection {
+// The wheel entry is the base: one per connection, at its earliest deadline.
+class Connection : private timer::Wheel::Entry {
  public:
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -64,10 +76,223 @@ class Connection {
   Failure failure() const;
   Info info() const;
 
+  // For the engine's arrays.
+  ~Connection() = default;
+
  private:
   friend class Core;
+  friend class Engine;
+
+  enum class Phase : uint8_t { open, recovery, loss };  // of loss recovery
+  enum class LossTimer : uint8_t { none, timeout, probe, reorder, persist };
+
   Connection() = default;
-  ~Connection() = default;
+
+  // connection.cc: life.
+  void open(Core& core, uint32_t index, const packet::Endpoint& local,
+            const packet::Endpoint& remote, Handler* handler, const Options& options);
+  void start_active();
+  void start_passive(const Incoming& syn, bool held);
+  void take_syn_options(const SegmentOptions& options);
+  void on_established();
+  void raise(uint16_t events);
+  void mark_ready();
+  void fail(Failure failure);
+  void finish();
+  void drop_queues();
+  bool synchronized() const { return state_ >= State::established && state_ != State::time_wait; }
+  bool receiving() const {
+    return state_ == State::established || state_ == State::fin_wait_1 ||
+           state_ == State::fin_wait_2;
+  }
+  bool sending() const { return state_ == State::established || state_ == State::close_wait; }
+  void grow_receive_buffer(uint32_t taken);
+  uint32_t send_limit() const;
+
+  // input.cc: RFC 9293 section 3.10.7.
+  void on_segment(Incoming& segment);
+  void on_segment_syn_sent(Incoming& segment);
+  bool on_segment_held(const Incoming& segment);
+  bool timestamp_acceptable(const Incoming& segment);
+  bool sequence_acceptable(Incoming& segment);
+  void trim_to_window(Incoming& segment);
+  void on_reset(const Incoming& segment);
+  bool on_acknowledgment(const Incoming& segment);
+  void on_payload(Incoming& segment);
+  void on_fin();
+  void challenge(stats::Reason reason);
+  void note_duplicate(Seq start, Seq end);
+  void request_ack(bool now);
+
+  // icmp.cc
+  void on_icmp(const IcmpError& error);
+  void lower_mtu(uint32_t mtu);
+
+  // ack.cc: what an acknowledgment means for what was sent.
+  void process_ack(const Incoming& segment, bool window_changed);
+  void apply_sack(const Incoming& segment, AckResult& result, bool& duplicate_reported);
+  void take_acknowledged(Seq ack, AckResult& result);
+  void measure(const AckResult& result);
+  void undo_if_spurious(const Incoming& segment);
+  void on_probe_acknowledged(const Incoming& segment, bool duplicate_reported, bool progress);
+  void advance_recovery(const AckResult& result, uint32_t acked);
+  void enter_recovery();
+  void leave_recovery();
+  void reduce_proportionally(const AckResult& result);
+  bool prr_partial(const AckResult& result) const;
+  void detect_losses(AckResult& result);
+  void on_sender_state_change();
+
+  // output.cc
+  void output();
+  void output_data();
+  bool retransmit_next();
+  bool send_new(bool probe);
+  bool send_range(Seq start, uint32_t length, rte_mbuf* segment, const uint8_t* data, bool fin);
+  void send_syn();
+  void send_ack(Seq sequence);
+  void send_reset();
+  rte_mbuf* header(uint8_t flags, Seq sequence);
+  uint16_t window_field();
+  void fill_options(SegmentOptions& options);
+  bool window_update_due() const;
+  uint32_t in_flight() const {
+    return snd_nxt_ - snd_una_ - board_.sacked_bytes() - reno_sacked_ - board_.lost_bytes() +
+           board_.retransmitted_bytes();
+  }
+  void out_of_buffers();
+  uint32_t timestamp_now() const;
+
+  // timers.cc
+  void on_timer();
+  void arm();
+  void set_loss_timer();
+  void on_loss_timer();
+  void on_retransmission_timeout();
+  void on_tail_probe();
+  void on_persist();
+  void on_lifetime();
+  timer::Instant lifetime_deadline() const;
+  timer::Duration retransmission_timeout() const;
+
+  // What each received and sent segment touches comes first.
+  Core* core_ = nullptr;
+  Handler* handler_ = nullptr;
+  Seq rcv_nxt_ = 0;
+  Seq rcv_edge_ = 0;       // right edge of the window as offered; never moves back
+  Seq last_ack_sent_ = 0;  // RFC 7323
+  uint32_t ts_recent_ = 0;
+  Seq snd_una_ = 0;
+  Seq snd_nxt_ = 0;
+  uint32_t snd_wnd_ = 0;
+  uint32_t max_snd_wnd_ = 0;
+  Seq snd_wl1_ = 0;
+  Seq snd_wl2_ = 0;
+  uint32_t unsent_ = 0;  // bytes of the send queue behind snd_nxt
+  uint16_t mss_ = 536;   // payload of a full segment that is sent
+  uint16_t events_ = 0;
+  State state_ = State::closed;
+  Phase phase_ = Phase::open;
+  uint8_t snd_scale_ = 0;
+  uint8_t rcv_scale_ = 0;
+  bool timestamps_ : 1 = false;
+  bool sack_ : 1 = false;
+  bool scaling_ : 1 = false;
+  bool ready_ : 1 = false;        // in the engine's list for the next flush
+  bool ack_now_ : 1 = false;      // with the next flush
+  bool ack_delayed_ : 1 = false;  // by the timer at the latest
+  bool fin_queued_ : 1 = false;
+  bool fin_sent_ : 1 = false;
+  bool fin_seen_ : 1 = false;  // the peer's FIN is at fin_at_, taken or not
+  bool peer_closed_ : 1 = false;
+  bool want_write_ : 1 = false;
+  bool cwnd_limited_ : 1 = false;
+  bool held_ : 1 = false;
+  bool passive_ : 1 = false;   // opened by a SYN (MUST-11)
+  bool attached_ : 1 = false;  // in the table
+  bool dead_ : 1 = false;      // the user is through with it
+  bool send_reset_ : 1 = false;
+  bool syn_due_ : 1 = false;
+  bool last_event_told_ : 1 = false;
+  bool probe_out_ : 1 = false;      // a tail loss probe is unanswered
+  bool probe_was_old_ : 1 = false;  // and it repeated old data
+  bool undo_possible_ : 1 = false;  // retransmitted_at_ and undo_at_ are of this recovery
+  bool prr_progress_ : 1 = false;
+  bool blocked_by_buffers_ : 1 = false;
+  bool syn_repeated_ : 1 = false;
+  LossTimer loss_timer_ = LossTimer::none;
+  Failure failure_ = Failure::none;
+  uint8_t backoff_ = 0;
+  uint8_t dup_acks_ = 0;
+  packet::Chain receive_queue_;
+  packet::Chain send_queue_;
+  rte_mbuf* unsent_segment_ =
+      nullptr;  // of the send queue, where snd_nxt lies; valid while unsent_
+  const uint8_t* unsent_data_ = nullptr;
+  timer::Instant loss_at_ = timer::kNever;
+  timer::Instant timeout_at_ = timer::kNever;  // when the retransmission timer is due
+  timer::Instant ack_at_ = timer::kNever;
+  timer::Instant retry_at_ = timer::kNever;  // after a mempool was empty
+  timer::Instant last_sent_{};
+  timer::Instant last_received_{};
+  Scoreboard board_;
+  Congestion congestion_;
+  RttEstimator rtt_;
+
+  // Out of order, and acknowledgments owed.
+  Reassembly gaps_;
+  SackBlock duplicate_;  // to report by DSACK; empty when equal
+  Seq fin_at_ = 0;
+  uint32_t unacked_bytes_ = 0;  // received since the last ACK
+  uint16_t receive_mss_ = 536;  // largest segment to expect
+  uint8_t quick_acks_ = 0;
+
+  // Recovery.
+  Seq recovery_point_ = 0;
+  Seq probe_end_ = 0;
+  Seq undo_at_ = 0;                // an ACK up to here tells whose copy arrived
+  uint32_t retransmitted_at_ = 0;  // TSval of the first retransmission
+  uint32_t reno_sacked_ = 0;       // without SACK: what duplicate ACKs say has left
+  uint32_t prr_delivered_ = 0;
+  uint32_t prr_out_ = 0;
+  uint32_t prr_flight_ = 0;
+  uint32_t most_in_flight_ = 0;  // since the window was last full or empty
+  timer::Instant reorder_at_ = timer::kNever;
+  timer::Instant progress_at_{};  // last time snd_una moved or the queue was empty
+  timer::Instant stalled_at_ = timer::kNever;
+
+  // Buffers.
+  uint32_t receive_buffer_ = 0;
+  uint32_t taken_ = 0;  // by the user in this measuring interval
+  timer::Instant taken_since_{};
+
+  // Rarely.
+  packet::Endpoint local_;
+  packet::Endpoint remote_;
+  uint32_t index_ = 0;
+  uint32_t next_ready_ = UINT32_MAX;
+  uint64_t hash_ = 0;
+  uint64_t cookie_ = 0;
+  Options options_;
+  Seq iss_ = 0;
+  Seq irs_ = 0;
+  uint32_t ts_offset_ = 0;
+  uint16_t peer_mss_ = 536;
+  uint16_t challenges_left_ = 0;
+  uint8_t keepalives_out_ = 0;
+  timer::Instant challenges_since_{};
+  timer::Instant ts_recent_at_{};
+  timer::Instant opened_at_{};
+  timer::Instant syn_sent_at_{};
+  timer::Instant lifetime_at_ = timer::kNever;
+  uint64_t bytes_sent_ = 0;
+  uint64_t bytes_retransmitted_ = 0;
+  uint64_t bytes_acked_ = 0;
+  uint64_t bytes_received_ = 0;
+  uint32_t retransmissions_ = 0;
+  uint32_t timeouts_ = 0;
+  uint32_t tail_probes_ = 0;
+  uint32_t spurious_ = 0;
 };
 
 }  // namespace isthmus::tcp

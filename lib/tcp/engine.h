@@ -10,7 +10,6 @@
 // Everything is allocated by the constructor; a full table refuses.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
@@ -19,6 +18,7 @@
 #include "packet/chain.h"
 #include "packet/parse.h"
 #include "packet/pools.h"
+#include "packet/siphash.h"
 #include "stats/reason.h"
 #include "tcp/connection.h"
 #include "tcp/types.h"
@@ -59,14 +59,12 @@ struct Config {
   uint32_t resets_per_second = 1'000;  // answers to segments without a connection
 };
 
-// Keys of the hashes that a peer must not predict, from the system's random source. reset by the
-// caller for each process; fixed in tests.
+// Keys of the hashes that a peer must not predict, from the system's random source; fixed in tests.
 struct Secrets {
-  using Key = std::array<uint64_t, 2>;
-  Key table{};
-  Key sequence{};   // RFC 6528
-  Key timestamp{};  // RFC 7323 section 5.4
-  Key random{};     // jitter of limits
+  packet::SipKey table;
+  packet::SipKey sequence;   // RFC 6528
+  packet::SipKey timestamp;  // RFC 7323 section 5.4
+  packet::SipKey random;     // jitter of limits
 };
 
 enum class AcceptMode : uint8_t {

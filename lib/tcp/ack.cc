@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// What an acknowledgment means for what was sent: RFC 6675's scoreboard, RACK-TLP (RFC 8985), PRR
+// (RFC 6937), and Eifel's test of whether a recovery was needed (RFC 3522).
+#include <algorithm>
+
+#include "packet/headers.h"
+#include "tcp/core.h"
+
+namespace isthmus::tcp {
+namespace {
+
+constexpr uint8_t kDupThreshold = 3;
+
+}  // namespace
+
+void Connection::process_ack(const Incoming& segment, bool window_changed) {
+  AckResult result;
+  result.now = core_->now;
+  result.has_timestamp = timestamps_ && segment.options.has_timestamp;
+  result.echo = segment.options.echo;
+  result.clock_offset = ts_offset_;
+  const Seq before = snd_una_;
+  const uint32_t acked = segment.acknowledgment - before;
+  const bool was_outstanding = snd_una_ != snd_nxt_;
+
+  // The cumulative part first: what it covers arrived no later than what is sacked beyond it, and
+  // must not look like reordering.
+  if (acked != 0) take_acknowledged(segment.acknowledgment, result);
+  bool duplicate_reported = false;
+  if (sack_ && segment.options.sack_count != 0) apply_sack(segment, result, duplicate_reported);
+  if (duplicate_reported) board_.on_duplicate_reported(before, snd_nxt_);
+  measure(result);
+
+  // RFC 5681 section 2; without SACK it is all there is.
+  const bool duplicate = acked == 0 && was_outstanding && !window_changed && segment.length == 0 &&
+                         !segment.has(packet::Tcp::kFin);
+  if (!sack_) {
+    if (duplicate) {
+      if (dup_acks_ < UINT8_MAX) ++dup_acks_;
+      reno_sacked_ = std::min(reno_sacked_ + mss_, snd_nxt_ - snd_una_ - board_.lost_bytes());
+      result.delivered = std::max<uint32_t>(result.delivered, mss_);
+    } else if (acked != 0) {
+      dup_acks_ = 0;
+      reno_sacked_ -= std::min(reno_sacked_, acked > mss_ ? acked - mss_ : 0);
+    }
+  }
+  if (acked != 0 || snd_wnd_ == 0) progress_at_ = core_->now;
+  if (!was_outstanding && window_changed && snd_wnd_ != 0) {
+    backoff_ = 0;  // the persist timer's
+    stalled_at_ = timer::kNever;
+  }
+
+  if (probe_out_)
+    on_probe_acknowledged(segment, duplicate_reported, !duplicate || result.sacked != 0);
+  if (acked != 0) undo_if_spurious(segment);
+  detect_losses(result);
+  prr_progress_ = acked != 0;
+  advance_recovery(result, acked);
+  if (acked != 0) {
+    backoff_ = 0;
+    stalled_at_ = timer::kNever;
+    timeout_at_ = snd_una_ == snd_nxt_ ? timer::kNever : core_->now + retransmission_timeout();
+    if (want_write_ && send_room() >= send_limit() / 4) {
+      want_write_ = false;
+      raise(kWritable);
+    }
+  }
+  set_loss_timer();
+  on_sender_state_change();
+  if (unsent_ != 0 || fin_queued_ != fin_sent_ || board_.has_unsent_losses()) mark_ready();
+}
+
+void Connection::take_acknowledged(Seq ack, AckResult& result) {
+  const uint32_t acked = ack - snd_una_;
+  const bool fin_acked = fin_sent_ && ack == snd_nxt_;
+  board_.acknowledge(core_->records, ack, result);
+  const uint32_t bytes = acked - (fin_acked ? 1 : 0);
+  send_queue_.drop_front(bytes);
+  core_->queued -= bytes;
+  bytes_acked_ += bytes;
+  snd_una_ = ack;
+}
+
+// RFC 2883: the first block may report a duplicate. RFC 2018: the others lie in the window.
+void Connection::apply_sack(const Incoming& segment, AckResult& result, bool& duplicate_reported) {
+  const SackBlock* blocks = segment.options.sack;
+  for (unsigned i = 0; i < segment.options.sack_count; ++i) {
+    const SackBlock block = blocks[i];
+    if (!seq_lt(block.start, block.end) || seq_lt(snd_nxt_, block.end)) {
+      core_->drop(stats::Reason::tcp_bad_sack);
+      continue;
+    }
+    const bool below = seq_leq(block.end, snd_una_);
+    const bool inside_second = i == 0 && segment.options.sack_count > 1 &&
+                               seq_leq(blocks[1].start, block.start) &&
+                               seq_leq(block.end, blocks[1].end);
+    if (below || inside_second) {
+      // Only what could have been sent in this window says something.
+      if (i == 0 && seq_lt(snd_una_ - max_snd_wnd_, block.start)) duplicate_reported = true;
+      continue;
+    }
+    if (!seq_lt(snd_una_, block.start)) continue;
+    board_.sack(core_->records, block, result);
+  }
+}
+
+void Connection::measure(const AckResult& result) {
+  if (result.longest >= timer::Duration() && (!result.retransmitted || result.sacked != 0)) {
+    rtt_.sample(result.longest, core_->now);
+    rtt_.note_minimum(static_cast<uint32_t>(std::max<int64_t>(result.shortest.count(), 1)),
+                      core_->now);
+  } else if (result.delivered != 0 && result.retransmitted && result.has_timestamp &&
+             result.echo != 0) {
+    // The echo tells which copy arrived (RFC 7323 section 4), in whole milliseconds.
+    const uint32_t elapsed = timestamp_now() - result.echo;
+    if (elapsed < 60'000) rtt_.sample(std::chrono::milliseconds(elapsed), core_->now);
+  }
+}
+
+// The first thing acknowledged after a retransmission echoes a time before it: the original had
+// arrived, and neither timer nor marking was right (RFC 3522).
+void Connection::undo_if_spurious(const Incoming& segment) {
+  if (!undo_possible_ || phase_ == Phase::open || seq_lt(snd_una_, undo_at_)) return;
+  undo_possible_ = false;
+  if (!timestamps_ || !segment.options.has_timestamp ||
+      !seq_lt(segment.options.echo, retransmitted_at_)) {
+    return;
+  }
+  ++spurious_;
+  ++core_->stats.spurious_recoveries;
+  congestion_.undo();
+  board_.unmark_losses(core_->records);
+  phase_ = Phase::open;
+}
+
+void Connection::on_probe_acknowledged(const Incoming& segment, bool duplicate_reported,
+                                       bool progress) {
+  const Seq ack = segment.acknowledgment;
+  if (!probe_was_old_) {
+    if (seq_leq(probe_end_, ack)) probe_out_ = false;
+    return;
+  }
+  if (duplicate_reported && seq_leq(probe_end_, ack)) {
+    probe_out_ = false;  // both copies arrived
+  } else if (seq_lt(probe_end_, ack)) {
+    // More than the probe covered: it repaired a loss, which congestion control must hear of.
+    probe_out_ = false;
+    if (phase_ == Phase::open) {
+      congestion_.on_loss(core_->now);
+      congestion_.set_window(congestion_.slow_start_threshold());
+    }
+  } else if (ack == probe_end_ && !progress) {
+    probe_out_ = false;
+  }
+}
+
+void Connection::detect_losses(AckResult& result) {
+  reorder_at_ = timer::kNever;
+  if (snd_una_ == snd_nxt_) return;
+  if (!sack_) {
+    // NewReno: three duplicates; in recovery each partial acknowledgment exposes the next hole.
+    const bool partial = phase_ == Phase::recovery && prr_partial(result);
+    if ((phase_ == Phase::open && dup_acks_ >= kDupThreshold) || partial) {
+      const uint32_t lost = board_.lost_bytes();
+      board_.mark_front_lost(core_->records, mss_);
+      result.newly_lost += board_.lost_bytes() - lost;
+    }
+    return;
+  }
+  const timer::Duration window =
+      board_.reorder_window(rtt_.minimum(), rtt_.smoothed(), mss_, phase_ != Phase::open);
+  const timer::Duration wait = board_.detect_losses(core_->records, window, result);
+  if (wait > timer::Duration()) reorder_at_ = core_->now + wait;
+}
+
+// NewReno's partial acknowledgment (RFC 6582): progress that does not end the recovery.
+bool Connection::prr_partial(const AckResult& result) const {
+  return result.delivered != 0 && dup_acks_ == 0 && seq_lt(snd_una_, recovery_point_) &&
+         board_.lost_bytes() == 0;
+}
+
+void Connection::advance_recovery(const AckResult& result, uint32_t acked) {
+  if (phase_ != Phase::open && seq_leq(recovery_point_, snd_una_)) {
+    leave_recovery();
+  } else if (phase_ == Phase::open && result.newly_lost != 0) {
+    enter_recovery();
+  }
+  if (phase_ == Phase::recovery) return reduce_proportionally(result);
+  if (acked == 0) return;
+  const bool limited =
+      cwnd_limited_ || (congestion_.in_slow_start() && congestion_.window() < 2 * most_in_flight_);
+  congestion_.on_ack(acked, core_->now, timer::Duration(rtt_.smoothed()), limited);
+}
+
+void Connection::enter_recovery() {
+  phase_ = Phase::recovery;
+  recovery_point_ = snd_nxt_;
+  undo_possible_ = false;
+  retransmitted_at_ = 0;
+  congestion_.on_loss(core_->now);
+  prr_delivered_ = 0;
+  prr_out_ = 0;
+  prr_flight_ = std::max<uint32_t>(snd_nxt_ - snd_una_, mss_);
+  probe_out_ = false;
+}
+
+void Connection::leave_recovery() {
+  if (phase_ == Phase::recovery) congestion_.set_window(congestion_.slow_start_threshold());
+  phase_ = Phase::open;
+  undo_possible_ = false;
+  dup_acks_ = 0;
+  reno_sacked_ = 0;
+  board_.on_recovery_end();
+}
+
+// RFC 6937: the window falls in step with what is delivered, and never leaves the sender silent.
+void Connection::reduce_proportionally(const AckResult& result) {
+  prr_delivered_ += result.delivered;
+  const uint32_t pipe = in_flight();
+  const uint32_t target = congestion_.slow_start_threshold();
+  int64_t allowed;
+  if (pipe > target) {
+    const uint64_t share = uint64_t{prr_delivered_} * target + prr_flight_ - 1;
+    allowed = static_cast<int64_t>(share / prr_flight_) - prr_out_;
+  } else {
+    int64_t bound = std::max<int64_t>(int64_t{prr_delivered_} - prr_out_, result.delivered);
+    // Slow start reduction bound only while nothing more is being lost.
+    if (prr_progress_ && result.newly_lost == 0) bound += mss_;
+    allowed = std::min<int64_t>(target - pipe, bound);
+  }
+  if (prr_out_ == 0) allowed = std::max<int64_t>(allowed, mss_);  // the fast retransmission
+  congestion_.set_window(pipe + static_cast<uint32_t>(std::max<int64_t>(allowed, 0)));
+}
+
+// Our FIN, once acknowledged, moves the state machine on.
+void Connection::on_sender_state_change() {
+  if (!fin_sent_ || snd_una_ != snd_nxt_) return;
+  switch (state_) {
+    case State::fin_wait_1:
+      state_ = State::fin_wait_2;
+      break;
+    case State::closing:
+      core_->enter_time_wait(*this);
+      break;
+    case State::last_ack:
+      ++core_->stats.closed;
+      finish();
+      if (receive_queue_.empty()) raise(kClosed);
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace isthmus::tcp

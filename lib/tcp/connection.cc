@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// The life of a connection and what its user may do with it.
+#include "tcp/connection.h"
+
+#include <algorithm>
+
+#include "packet/headers.h"
+#include "tcp/core.h"
+
+namespace isthmus::tcp {
+namespace {
+
+// RFC 9293 section 3.7.1 (MUST-15): what a peer that says nothing can take.
+constexpr uint16_t kDefaultMssV4 = 536;
+constexpr uint16_t kDefaultMssV6 = 1220;
+// A peer that asks for less makes headers of us (CVE-2019-11479).
+constexpr uint16_t kMssFloor = 216;
+constexpr uint8_t kQuickAcks = 8;  // at the start the peer's window opens by our ACKs
+
+uint16_t header_bytes(const packet::Endpoint& local) {
+  return local.address.is_v4() ? 40 : 60;
+}
+
+}  // namespace
+
+const char* to_string(Failure failure) {
+  switch (failure) {
+    case Failure::none:
+      return "none";
+    case Failure::refused:
+      return "refused";
+    case Failure::reset:
+      return "reset";
+    case Failure::timed_out:
+      return "timed out";
+    case Failure::unreachable:
+      return "unreachable";
+    case Failure::no_memory:
+      return "no memory";
+  }
+  return "?";
+}
+
+const char* to_string(State state) {
+  switch (state) {
+    case State::closed:
+      return "CLOSED";
+    case State::syn_sent:
+      return "SYN-SENT";
+    case State::syn_received:
+      return "SYN-RECEIVED";
+    case State::established:
+      return "ESTABLISHED";
+    case State::fin_wait_1:
+      return "FIN-WAIT-1";
+    case State::fin_wait_2:
+      return "FIN-WAIT-2";
+    case State::close_wait:
+      return "CLOSE-WAIT";
+    case State::closing:
+      return "CLOSING";
+    case State::last_ack:
+      return "LAST-ACK";
+    case State::time_wait:
+      return "TIME-WAIT";
+  }
+  return "?";
+}
+
+const char* to_string(SendLimit limit) {
+  switch (limit) {
+    case SendLimit::application:
+      return "application";
+    case SendLimit::receive_window:
+      return "receive window";
+    case SendLimit::congestion_window:
+      return "congestion window";
+    case SendLimit::buffers:
+      return "buffers";
+  }
+  return "?";
+}
+
+void Connection::open(Core& core, uint32_t index, const packet::Endpoint& local,
+                      const packet::Endpoint& remote, Handler* handler, const Options& options) {
+  core_ = &core;
+  index_ = index;
+  local_ = local;
+  remote_ = remote;
+  handler_ = handler;
+  options_ = options;
+  opened_at_ = last_received_ = last_sent_ = progress_at_ = taken_since_ = core.now;
+  receive_buffer_ = core.config.receive_buffer;
+  receive_mss_ = static_cast<uint16_t>(std::max<int>(options.mtu, 576) - header_bytes(local));
+  mss_ = peer_mss_ = local.address.is_v4() ? kDefaultMssV4 : kDefaultMssV6;
+  quick_acks_ = kQuickAcks;
+  iss_ = core.initial_sequence(local, remote);
+  ts_offset_ = core.timestamp_offset(local, remote);
+  snd_una_ = snd_nxt_ = iss_;
+  rcv_scale_ = core.receive_scale;
+}
+
+void Connection::start_active() {
+  state_ = State::syn_sent;
+  // All are offered; the SYN-ACK says which are on.
+  timestamps_ = sack_ = scaling_ = true;
+  syn_due_ = true;
+  mark_ready();
+  arm();
+}
+
+void Connection::start_passive(const Incoming& syn, bool held) {
+  state_ = State::syn_received;
+  passive_ = true;
+  held_ = held;
+  take_syn_options(syn.options);
+  irs_ = syn.sequence;
+  rcv_nxt_ = rcv_edge_ = last_ack_sent_ = irs_ + 1;
+  snd_wnd_ = max_snd_wnd_ = syn.window;
+  snd_wl1_ = syn.sequence;
+  snd_wl2_ = iss_;
+  syn_due_ = !held;
+  if (syn_due_) mark_ready();
+  arm();
+}
+
+// The peer's SYN decides what is on; without its offer an option stays off (RFC 7323, RFC 2018).
+void Connection::take_syn_options(const SegmentOptions& options) {
+  timestamps_ = options.has_timestamp;
+  sack_ = options.sack_permitted;
+  scaling_ = options.has_scale;
+  snd_scale_ = scaling_ ? options.scale : 0;
+  if (!scaling_) rcv_scale_ = 0;
+  if (timestamps_) {
+    ts_recent_ = options.timestamp;
+    ts_recent_at_ = core_->now;
+  }
+  if (options.has_mss) peer_mss_ = std::max(options.mss, kMssFloor);
+  // MUST-16: the peer's MSS and our path, less the options of every segment.
+  const uint16_t sendable = std::min(peer_mss_, receive_mss_);
+  mss_ = static_cast<uint16_t>(sendable - (timestamps_ ? kTimestampBytes : 0));
+  congestion_.start(options_.congestion, mss_, core_->config.max_send_buffer);
+}
+
+void Connection::on_established() {
+  state_ = State::established;
+  ++core_->stats.established;
+  syn_due_ = false;
+  timeout_at_ = timer::kNever;
+  progress_at_ = core_->now;
+  // RFC 6298 section 2: the handshake is the first measurement, unless it was repeated.
+  if (backoff_ == 0) rtt_.sample(core_->now - syn_sent_at_, core_->now);
+  backoff_ = 0;
+  want_write_ = send_room() == 0;
+  raise(kConnected);
+  if (fin_queued_) state_ = State::fin_wait_1;
+}
+
+void Connection::raise(uint16_t events) {
+  if (dead_ || last_event_told_) return;
+  events_ |= events;
+  mark_ready();
+}
+
+void Connection::mark_ready() {
+  core_->mark_ready(*this);
+}
+
+// The connection is over for a reason that its user must hear.
+void Connection::fail(Failure failure) {
+  if (failure_ != Failure::none || state_ == State::closed) return;
+  failure_ = failure;
+  ++core_->stats.failed;
+  finish();
+  raise(kFailed);
+}
+
+// Nothing more is sent or expected; what was received stays until the user has heard.
+void Connection::finish() {
+  state_ = State::closed;
+  core_->detach(*this);
+  core_->wheel.cancel(*this);
+  core_->queued -= send_queue_.size();
+  board_.clear(core_->records);
+  gaps_.clear(core_->gaps);
+  send_queue_.clear();
+  unsent_ = 0;
+  ack_now_ = ack_delayed_ = syn_due_ = false;
+  held_ = false;
+}
+
+void Connection::drop_queues() {
+  core_->queued -= send_queue_.size() + receive_queue_.size();
+  board_.clear(core_->records);
+  gaps_.clear(core_->gaps);
+  send_queue_.clear();
+  receive_queue_.clear();
+  unsent_ = 0;
+}
+
+State Connection::state() const {
+  return state_;
+}
+bool Connection::held() const {
+  return held_;
+}
+const packet::Endpoint& Connection::local() const {
+  return local_;
+}
+const packet::Endpoint& Connection::remote() const {
+  return remote_;
+}
+uint32_t Connection::path() const {
+  return options_.path;
+}
+void Connection::set_handler(Handler* handler) {
+  handler_ = handler;
+}
+Handler* Connection::handler() const {
+  return handler_;
+}
+void Connection::set_cookie(uint64_t cookie) {
+  cookie_ = cookie;
+}
+uint64_t Connection::cookie() const {
+  return cookie_;
+}
+uint32_t Connection::receive_available() const {
+  return receive_queue_.size();
+}
+bool Connection::peer_closed() const {
+  return peer_closed_;
+}
+uint32_t Connection::send_queued() const {
+  return send_queue_.size();
+}
+Failure Connection::failure() const {
+  return failure_;
+}
+
+packet::Chain Connection::receive(uint32_t max) {
+  const uint32_t available = receive_queue_.size();
+  packet::Chain taken = max >= available ? std::move(receive_queue_)
+                                         : receive_queue_.split_front(max, core_->pools.clones);
+  core_->queued -= taken.size();
+  if (taken.empty()) return taken;
+  grow_receive_buffer(taken.size());
+  if (window_update_due()) request_ack(true);
+  if ((state_ == State::closed || state_ == State::time_wait) && failure_ == Failure::none &&
+      receive_queue_.empty()) {
+    raise(kClosed);
+  }
+  return taken;
+}
+
+// Dynamic right-sizing: what the user takes in a round trip, twice, so that a sender in slow start
+// isn't held back.
+void Connection::grow_receive_buffer(uint32_t taken) {
+  taken_ += taken;
+  const timer::Duration round(std::max(rtt_.smoothed(), 1000u));
+  if (core_->now - taken_since_ < round) return;
+  const uint64_t wanted = 2ull * taken_ + 16ull * receive_mss_;
+  if (wanted > receive_buffer_ && core_->queued < core_->config.memory_budget) {
+    receive_buffer_ = static_cast<uint32_t>(
+        std::min<uint64_t>(wanted, std::max(core_->config.max_receive_buffer, receive_buffer_)));
+  }
+  taken_ = 0;
+  taken_since_ = core_->now;
+}
+
+uint32_t Connection::send_limit() const {
+  const Config& config = core_->config;
+  if (core_->queued >= config.memory_budget) return config.send_buffer;
+  const uint64_t wanted = 2ull * congestion_.window();
+  return static_cast<uint32_t>(std::clamp<uint64_t>(
+      wanted, config.send_buffer, std::max(config.send_buffer, config.max_send_buffer)));
+}
+
+uint32_t Connection::send_room() const {
+  if (fin_queued_ || dead_ || state_ == State::closed || state_ == State::time_wait) return 0;
+  const uint32_t limit = send_limit();
+  return limit > send_queue_.size() ? limit - send_queue_.size() : 0;
+}
+
+void Connection::send(packet::Chain&& data) {
+  packet::Chain bytes = std::move(data);
+  const bool open = state_ == State::syn_sent || state_ == State::syn_received || sending();
+  if (bytes.empty() || fin_queued_ || dead_ || !open) return;
+  if (unsent_ == 0) {
+    unsent_segment_ = bytes.head();
+    unsent_data_ = rte_pktmbuf_mtod(bytes.head(), const uint8_t*);
+    if (snd_una_ == snd_nxt_) progress_at_ = core_->now;
+  }
+  unsent_ += bytes.size();
+  core_->queued += bytes.size();
+  send_queue_.append(std::move(bytes));
+  if (send_room() < send_limit() / 4) want_write_ = true;
+  mark_ready();
+}
+
+void Connection::shutdown() {
+  if (fin_queued_ || dead_) return;
+  switch (state_) {
+    case State::syn_sent:
+    case State::syn_received:
+      break;  // FIN follows the handshake
+    case State::established:
+      state_ = State::fin_wait_1;
+      break;
+    case State::close_wait:
+      state_ = State::last_ack;
+      break;
+    default:
+      return;
+  }
+  fin_queued_ = true;
+  want_write_ = false;
+  mark_ready();
+}
+
+void Connection::abort() {
+  if (dead_) return;
+  const bool silent =
+      state_ == State::closed || state_ == State::time_wait || state_ == State::syn_sent || held_;
+  send_reset_ = !silent;
+  const State before = state_;
+  if (state_ != State::closed) finish();
+  state_ = before == State::time_wait ? before : State::closed;
+  events_ = 0;
+  dead_ = true;
+  mark_ready();
+}
+
+void Connection::complete_accept() {
+  if (!held_) return;
+  held_ = false;
+  syn_due_ = true;
+  mark_ready();
+  arm();
+}
+
+void Connection::refuse() {
+  if (!held_) return;
+  finish();
+  events_ = 0;
+  send_reset_ = true;
+  dead_ = true;
+  mark_ready();
+}
+
+Info Connection::info() const {
+  Info info;
+  info.state = state_;
+  info.held = held_;
+  info.failure = failure_;
+  info.send_mss = mss_;
+  info.receive_mss = receive_mss_;
+  info.send_scale = snd_scale_;
+  info.receive_scale = rcv_scale_;
+  info.timestamps = timestamps_;
+  info.sack = sack_;
+  info.rtt = rtt_.smoothed();
+  info.rtt_var = rtt_.variance();
+  info.min_rtt = rtt_.minimum();
+  info.rto = static_cast<uint32_t>(retransmission_timeout().count());
+  info.congestion_window = congestion_.window();
+  info.slow_start_threshold = congestion_.slow_start_threshold();
+  info.congestion_state = phase_ == Phase::open       ? "open"
+                          : phase_ == Phase::recovery ? "recovery"
+                                                      : "loss";
+  info.in_flight = in_flight();
+  info.send_window = snd_wnd_;
+  info.receive_window = rcv_edge_ - rcv_nxt_;
+  info.send_queued = send_queue_.size();
+  info.not_sent = unsent_;
+  info.receive_queued = receive_queue_.size();
+  info.out_of_order = gaps_.bytes();
+  info.sacked = board_.sacked_bytes();
+  info.lost = board_.lost_bytes();
+  info.backoff = backoff_;
+  info.reorder_window = static_cast<uint32_t>(
+      board_.reorder_window(rtt_.minimum(), rtt_.smoothed(), mss_, phase_ != Phase::open).count());
+  info.bytes_sent = bytes_sent_;
+  info.bytes_retransmitted = bytes_retransmitted_;
+  info.bytes_acked = bytes_acked_;
+  info.bytes_received = bytes_received_;
+  info.retransmissions = retransmissions_;
+  info.timeouts = timeouts_;
+  info.tail_probes = tail_probes_;
+  info.spurious_recoveries = spurious_;
+  if (unsent_ != 0) {
+    const uint32_t offered = snd_una_ + snd_wnd_ - snd_nxt_;
+    if (blocked_by_buffers_) {
+      info.limit = SendLimit::buffers;
+    } else if (static_cast<int32_t>(offered) <
+               static_cast<int32_t>(std::min<uint32_t>(unsent_, mss_))) {
+      info.limit = SendLimit::receive_window;
+    } else {
+      info.limit = SendLimit::congestion_window;
+    }
+  }
+  return info;
+}
+
+}  // namespace isthmus::tcp

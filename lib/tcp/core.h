@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// What the connections of an engine share: memory, tables, timers, the way out. Internal to the
+// room.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "packet/parse.h"
+#include "packet/pools.h"
+#include "stats/reason.h"
+#include "tcp/connection.h"
+#include "tcp/engine.h"
+#include "tcp/options.h"
+#include "tcp/segment.h"
+#include "tcp/table.h"
+#include "timer/wheel.h"
+
+namespace isthmus::tcp {
+
+// A received segment on its way through the state machine. Trimming moves sequence and length;
+// payload holds exactly length bytes, or is empty once taken.
+struct Incoming {
+  Seq sequence = 0;
+  Seq acknowledgment = 0;
+  uint32_t window = 0;  // as in the header, not scaled
+  uint32_t length = 0;  // payload bytes
+  uint8_t flags = 0;
+  bool truncated = false;  // bytes beyond the window were cut off
+  SegmentOptions options;
+  packet::Chain payload;
+
+  bool has(uint8_t flag) const { return (flags & flag) != 0; }
+  Seq end() const;  // behind SYN, payload and FIN
+};
+
+// A connection in TIME-WAIT keeps only what answering and reusing need.
+struct TimeWait {
+  packet::Endpoint local;
+  packet::Endpoint remote;
+  Seq snd_nxt = 0;
+  Seq rcv_nxt = 0;
+  uint32_t ts_recent = 0;
+  uint32_t ts_offset = 0;
+  uint32_t path = 0;
+  uint16_t window = 0;
+  uint8_t ttl = 0;
+  bool timestamps = false;
+  uint8_t acks_left = 0;
+  uint64_t hash = 0;
+  timer::Instant expires{};
+  uint32_t next = UINT32_MAX;  // by time of expiry
+  uint32_t previous = UINT32_MAX;
+};
+
+class Core {
+ public:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr uint32_t kTimeWaitBit = 0x80000000;
+
+  Core(const Config& config, const packet::Pools& pools, Output& output,
+       stats::ReasonCounters& drops, const Secrets& secrets, timer::Instant now);
+  ~Core();
+
+  // engine.cc
+  bool input(const packet::Parsed& segment);
+  Connection* accept(const packet::Parsed& syn, Handler* handler, const Options& options,
+                     AcceptMode mode);
+  Connection* connect(const packet::Endpoint& local, const packet::Endpoint& remote,
+                      Handler* handler, const Options& options);
+  bool send_reset(const packet::Parsed& segment, uint32_t path);
+  bool icmp_error(const IcmpError& error);
+  void advance();
+  void flush();
+  timer::Instant next_deadline() const;
+
+  // Slot in the table, or kNone; with kTimeWaitBit when it is in TIME-WAIT.
+  uint32_t lookup(uint64_t hash, const packet::Endpoint& local,
+                  const packet::Endpoint& remote) const;
+  uint64_t hash(const packet::Endpoint& local, const packet::Endpoint& remote) const;
+  Connection& connection(uint32_t index) { return connections_[index]; }
+  void attach(Connection& connection);
+  void detach(Connection& connection);
+  void release(Connection& connection);
+  void mark_ready(Connection& connection);
+  void transmit(rte_mbuf* packet, uint32_t path);
+  void drop(stats::Reason reason) { drops.count(reason); }
+  Seq initial_sequence(const packet::Endpoint& local, const packet::Endpoint& remote);
+  uint32_t timestamp_offset(const packet::Endpoint& local, const packet::Endpoint& remote) const;
+  uint64_t random();
+
+  // time_wait.cc
+  void enter_time_wait(Connection& connection);
+  void remove_time_wait(uint32_t index);
+  // False: the segment may open a new connection, the entry is gone.
+  bool input_time_wait(uint32_t index, const Incoming& segment);
+  void expire_time_waits();
+
+  const Config config;
+  const packet::Pools pools;
+  Output& output;
+  stats::ReasonCounters& drops;
+  const Secrets secrets;
+  timer::Instant now;
+  EngineStats stats;
+  timer::Wheel wheel;
+  RecordPool records;
+  GapPool gaps;
+  uint64_t queued = 0;  // bytes in all queues
+  uint32_t living = 0;
+  uint32_t waiting = 0;  // in TIME-WAIT
+  uint16_t next_id = 0;
+  uint8_t receive_scale = 0;
+
+ private:
+  Connection* take(const packet::Endpoint& local, const packet::Endpoint& remote);
+  bool reset_allowed();
+  void retime_time_wait(uint32_t index);
+  void acknowledge_time_wait(TimeWait& entry);
+
+  Table table_;
+  std::unique_ptr<Connection[]> connections_;
+  std::unique_ptr<TimeWait[]> time_waits_;
+  uint32_t free_connection_ = kNone;
+  uint32_t free_time_wait_ = kNone;
+  uint32_t first_time_wait_ = kNone;
+  uint32_t last_time_wait_ = kNone;
+  uint32_t first_ready_ = kNone;
+  uint32_t last_ready_ = kNone;
+  uint64_t random_count_ = 0;
+  uint32_t resets_left_ = 0;
+  timer::Instant resets_since_{};
+  // The tuple that a SYN has just freed from TIME-WAIT, and the least ISN for its successor.
+  uint64_t reused_hash_ = 0;
+  Seq reused_above_ = 0;
+};
+
+// Reads the TCP header of a parsed packet. False when its options lie.
+bool read_segment(const packet::Parsed& parsed, Incoming& out);
+
+}  // namespace isthmus::tcp

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "tcp/engine.h"
+
+#include <algorithm>
+
+#include "packet/headers.h"
+#include "packet/siphash.h"
+#include "tcp/core.h"
+
+namespace isthmus::tcp {
+namespace {
+
+using packet::Tcp;
+using stats::Reason;
+
+constexpr unsigned kTimersPerCall = 1024;
+
+uint8_t scale_for(uint32_t buffer) {
+  uint8_t scale = 0;
+  while (scale < kMaxWindowScale && (buffer >> scale) > UINT16_MAX) ++scale;
+  return scale;
+}
+
+}  // namespace
+
+Core::Core(const Config& settings, const packet::Pools& mempools, Output& out,
+           stats::ReasonCounters& counters, const Secrets& keys, timer::Instant start)
+    : config(settings),
+      pools(mempools),
+      output(out),
+      drops(counters),
+      secrets(keys),
+      now(start),
+      wheel(start),
+      records(settings.max_sent_records),
+      gaps(settings.max_gaps),
+      receive_scale(scale_for(settings.max_receive_buffer)),
+      table_(settings.max_connections + settings.max_time_wait),
+      connections_(new Connection[settings.max_connections]),
+      time_waits_(new TimeWait[std::max(settings.max_time_wait, 1u)]),
+      resets_left_(settings.resets_per_second),
+      resets_since_(start) {
+  for (uint32_t i = settings.max_connections; i-- > 0;) {
+    connections_[i].next_ready_ = free_connection_;
+    free_connection_ = i;
+  }
+  for (uint32_t i = std::max(settings.max_time_wait, 1u); i-- > 0;) {
+    time_waits_[i].next = free_time_wait_;
+    free_time_wait_ = i;
+  }
+}
+
+Core::~Core() {
+  for (uint32_t i = 0; i < config.max_connections; ++i) {
+    Connection& c = connections_[i];
+    if (c.core_ == nullptr) continue;
+    wheel.cancel(c);
+    c.drop_queues();
+  }
+}
+
+uint64_t Core::hash(const packet::Endpoint& local, const packet::Endpoint& remote) const {
+  return packet::siphash(secrets.table, packet::Tuple{local, remote});
+}
+
+uint32_t Core::lookup(uint64_t hash, const packet::Endpoint& local,
+                      const packet::Endpoint& remote) const {
+  return table_.find(hash, [&](uint32_t entry) {
+    if ((entry & kTimeWaitBit) != 0) {
+      const TimeWait& wait = time_waits_[entry & ~kTimeWaitBit];
+      return wait.local == local && wait.remote == remote;
+    }
+    const Connection& connection = connections_[entry];
+    return connection.local_ == local && connection.remote_ == remote;
+  });
+}
+
+void Core::attach(Connection& connection) {
+  connection.hash_ = hash(connection.local_, connection.remote_);
+  table_.insert(connection.hash_, connection.index_);
+  connection.attached_ = true;
+}
+
+void Core::detach(Connection& connection) {
+  if (!connection.attached_) return;
+  table_.erase(connection.hash_, connection.index_);
+  connection.attached_ = false;
+}
+
+Connection* Core::take(const packet::Endpoint& local, const packet::Endpoint& remote) {
+  const uint32_t index = free_connection_;
+  if (index == kNone) {
+    drop(Reason::tcp_table_full);
+    return nullptr;
+  }
+  Connection& connection = connections_[index];
+  free_connection_ = connection.next_ready_;
+  connection.~Connection();
+  new (&connection) Connection();
+  connection.index_ = index;
+  connection.local_ = local;
+  connection.remote_ = remote;
+  ++living;
+  return &connection;
+}
+
+void Core::release(Connection& connection) {
+  detach(connection);
+  wheel.cancel(connection);
+  connection.drop_queues();
+  connection.core_ = nullptr;
+  connection.next_ready_ = free_connection_;
+  free_connection_ = connection.index_;
+  --living;
+}
+
+void Core::mark_ready(Connection& connection) {
+  if (connection.ready_) return;
+  connection.ready_ = true;
+  connection.next_ready_ = kNone;
+  (last_ready_ == kNone ? first_ready_ : connections_[last_ready_].next_ready_) = connection.index_;
+  last_ready_ = connection.index_;
+}
+
+void Core::transmit(rte_mbuf* packet, uint32_t path) {
+  ++stats.segments_sent;
+  output.transmit(packet, path);
+}
+
+uint64_t Core::random() {
+  packet::SipHash hash(secrets.random);
+  return hash.finish(random_count_++);
+}
+
+// RFC 6528: a clock of 4 microseconds, and what an outsider can't compute.
+Seq Core::initial_sequence(const packet::Endpoint& local, const packet::Endpoint& remote) {
+  const auto clock = static_cast<uint64_t>(now.time_since_epoch().count() / 4);
+  Seq sequence =
+      static_cast<Seq>(clock + packet::siphash(secrets.sequence, packet::Tuple{local, remote}));
+  if (reused_hash_ == hash(local, remote) && seq_lt(sequence, reused_above_)) {
+    sequence = reused_above_;  // a tuple out of TIME-WAIT goes on above what it was
+  }
+  reused_hash_ = 0;
+  return sequence;
+}
+
+uint32_t Core::timestamp_offset(const packet::Endpoint& local,
+                                const packet::Endpoint& remote) const {
+  return static_cast<uint32_t>(packet::siphash(secrets.timestamp, packet::Tuple{local, remote}));
+}
+
+bool Core::input(const packet::Parsed& parsed) {
+  const packet::Tuple& tuple = parsed.tuple;
+  const uint64_t key = hash(tuple.destination, tuple.source);
+  const uint32_t entry = lookup(key, tuple.destination, tuple.source);
+  if (entry == kNone) return false;
+  ++stats.segments_received;
+  Incoming segment;
+  if (!read_segment(parsed, segment)) {
+    drop(Reason::tcp_bad_options);
+    rte_pktmbuf_free(parsed.mbuf);
+    return true;
+  }
+  if ((entry & kTimeWaitBit) != 0) {
+    if (!input_time_wait(entry & ~kTimeWaitBit, segment)) return false;
+    rte_pktmbuf_free(parsed.mbuf);
+    return true;
+  }
+  if (segment.length == 0) {
+    rte_pktmbuf_free(parsed.mbuf);
+  } else {
+    rte_pktmbuf_adj(parsed.mbuf, static_cast<uint16_t>(parsed.l3_length + parsed.l4_length));
+    segment.payload.append(parsed.mbuf);
+  }
+  connections_[entry].on_segment(segment);
+  return true;
+}
+
+Connection* Core::accept(const packet::Parsed& syn, Handler* handler, const Options& options,
+                         AcceptMode mode) {
+  Incoming segment;
+  if (!read_segment(syn, segment)) {
+    drop(Reason::tcp_bad_options);
+    return nullptr;
+  }
+  constexpr uint8_t kRelevant = Tcp::kSyn | Tcp::kAck | Tcp::kRst | Tcp::kFin;
+  const packet::Endpoint& local = syn.tuple.destination;
+  const packet::Endpoint& remote = syn.tuple.source;
+  // MUST-57, MUST-63: no connection with a group.
+  if ((segment.flags & kRelevant) != Tcp::kSyn || local.address.is_multicast()) {
+    drop(Reason::tcp_unexpected_flags);
+    return nullptr;
+  }
+  if (lookup(hash(local, remote), local, remote) != kNone) {
+    drop(Reason::tcp_tuple_taken);
+    return nullptr;
+  }
+  Connection* connection = take(local, remote);
+  if (connection == nullptr) return nullptr;
+  connection->open(*this, connection->index_, local, remote, handler, options);
+  attach(*connection);
+  ++stats.passive_opens;
+  connection->start_passive(segment, mode == AcceptMode::held);
+  return connection;
+}
+
+Connection* Core::connect(const packet::Endpoint& local, const packet::Endpoint& remote,
+                          Handler* handler, const Options& options) {
+  const uint64_t key = hash(local, remote);
+  const uint32_t entry = lookup(key, local, remote);
+  if (entry != kNone && (entry & kTimeWaitBit) != 0 &&
+      time_waits_[entry & ~kTimeWaitBit].timestamps) {
+    // RFC 6191 from the other side: our clock has moved on, and the number does too.
+    reused_hash_ = key;
+    reused_above_ = time_waits_[entry & ~kTimeWaitBit].snd_nxt + UINT16_MAX;
+    remove_time_wait(entry & ~kTimeWaitBit);
+  } else if (entry != kNone) {
+    drop(Reason::tcp_tuple_taken);
+    return nullptr;
+  }
+  Connection* connection = take(local, remote);
+  if (connection == nullptr) return nullptr;
+  connection->open(*this, connection->index_, local, remote, handler, options);
+  attach(*connection);
+  ++stats.active_opens;
+  connection->start_active();
+  return connection;
+}
+
+bool Core::reset_allowed() {
+  if (now - resets_since_ >= std::chrono::seconds(1)) {
+    resets_since_ = now;
+    resets_left_ = config.resets_per_second;
+  }
+  if (resets_left_ == 0) {
+    drop(Reason::tcp_reset_limit);
+    return false;
+  }
+  --resets_left_;
+  return true;
+}
+
+bool Core::send_reset(const packet::Parsed& parsed, uint32_t path) {
+  const Tcp& tcp = *parsed.tcp();
+  if ((tcp.flags & Tcp::kRst) != 0 || !reset_allowed()) return false;
+  const bool ack = (tcp.flags & Tcp::kAck) != 0;
+  SegmentHeader header{.local = parsed.tuple.destination, .remote = parsed.tuple.source};
+  header.flags = ack ? Tcp::kRst : Tcp::kRst | Tcp::kAck;
+  header.sequence = ack ? tcp.acknowledgment.get() : 0;
+  if (!ack) {
+    header.acknowledgment = tcp.sequence.get() + parsed.payload_length +
+                            ((tcp.flags & Tcp::kSyn) != 0 ? 1 : 0) +
+                            ((tcp.flags & Tcp::kFin) != 0 ? 1 : 0);
+  }
+  header.id = next_id++;
+  rte_mbuf* packet = build_header(pools.small, header);
+  if (packet == nullptr) {
+    ++stats.no_buffer;
+    return false;
+  }
+  finish_packet(packet, UINT16_MAX);
+  ++stats.resets_sent;
+  transmit(packet, path);
+  return true;
+}
+
+bool Core::icmp_error(const IcmpError& error) {
+  const packet::Tuple& tuple = error.tuple;
+  const uint32_t entry =
+      lookup(hash(tuple.source, tuple.destination), tuple.source, tuple.destination);
+  if (entry == kNone) return false;
+  if ((entry & kTimeWaitBit) == 0) connections_[entry].on_icmp(error);
+  return true;
+}
+
+void Core::advance() {
+  wheel.advance(now, kTimersPerCall,
+                [](timer::Wheel::Entry& entry) { static_cast<Connection&>(entry).on_timer(); });
+  expire_time_waits();
+}
+
+// Handlers may mark more connections, also those that have had their turn.
+void Core::flush() {
+  while (first_ready_ != kNone) {
+    Connection& connection = connections_[first_ready_];
+    first_ready_ = connection.next_ready_;
+    if (first_ready_ == kNone) last_ready_ = kNone;
+    connection.ready_ = false;
+    const uint16_t events = std::exchange(connection.events_, uint16_t{0});
+    const bool last = (events & (kClosed | kFailed)) != 0;
+    if (last) connection.last_event_told_ = true;
+    if (events != 0 && connection.handler_ != nullptr && !connection.dead_) {
+      connection.handler_->on_tcp(connection, events);
+    }
+    connection.output();
+    if (!last && !connection.dead_) continue;
+    // Its own calls may have put it back into the list: it leaves on its next turn.
+    if (connection.ready_) {
+      connection.dead_ = true;
+      continue;
+    }
+    release(connection);
+  }
+}
+
+timer::Instant Core::next_deadline() const {
+  if (first_ready_ != kNone) return now;
+  const timer::Instant timers = wheel.next_deadline();
+  if (first_time_wait_ == kNone) return timers;
+  return std::min(timers, time_waits_[first_time_wait_].expires);
+}
+
+Engine::Engine(const Config& config, const packet::Pools& pools, Output& output,
+               stats::ReasonCounters& drops, const Secrets& secrets, timer::Instant now)
+    : core_(new Core(config, pools, output, drops, secrets, now)) {}
+
+Engine::~Engine() = default;
+
+Connection* Engine::find(const packet::Endpoint& local, const packet::Endpoint& remote) {
+  const uint32_t entry = core_->lookup(core_->hash(local, remote), local, remote);
+  if (entry == Core::kNone || (entry & Core::kTimeWaitBit) != 0) return nullptr;
+  return &core_->connection(entry);
+}
+
+bool Engine::in_use(const packet::Endpoint& local, const packet::Endpoint& remote) const {
+  return core_->lookup(core_->hash(local, remote), local, remote) != Core::kNone;
+}
+
+bool Engine::input(const packet::Parsed& segment, timer::Instant now) {
+  core_->now = now;
+  return core_->input(segment);
+}
+
+Connection* Engine::accept(const packet::Parsed& syn, Handler* handler, const Options& options,
+                           timer::Instant now, AcceptMode mode) {
+  core_->now = now;
+  return core_->accept(syn, handler, options, mode);
+}
+
+Connection* Engine::connect(const packet::Endpoint& local, const packet::Endpoint& remote,
+                            Handler* handler, const Options& options, timer::Instant now) {
+  core_->now = now;
+  return core_->connect(local, remote, handler, options);
+}
+
+bool Engine::send_reset(const packet::Parsed& segment, uint32_t path, timer::Instant now) {
+  core_->now = now;
+  return core_->send_reset(segment, path);
+}
+
+bool Engine::icmp_error(const IcmpError& error, timer::Instant now) {
+  core_->now = now;
+  return core_->icmp_error(error);
+}
+
+void Engine::advance(timer::Instant now) {
+  core_->now = now;
+  core_->advance();
+}
+
+void Engine::flush(timer::Instant now) {
+  core_->now = now;
+  core_->flush();
+}
+
+timer::Instant Engine::next_deadline() const {
+  return core_->next_deadline();
+}
+const EngineStats& Engine::stats() const {
+  return core_->stats;
+}
+uint32_t Engine::connections() const {
+  return core_->living;
+}
+uint32_t Engine::time_waits() const {
+  return core_->waiting;
+}
+
+void Engine::for_each_of(void (*visit)(void*, const Connection&), void* context) const {
+  for (uint32_t i = 0; i < core_->config.max_connections; ++i) {
+    const Connection& connection = core_->connection(i);
+    if (connection.core_ != nullptr && !connection.dead_) visit(context, connection);
+  }
+}
+
+}  // namespace isthmus::tcp

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Segments on their way in: RFC 9293 section 3.10.7 with RFC 5961 and RFC 7323.
+#include <algorithm>
+
+#include "packet/headers.h"
+#include "tcp/core.h"
+
+namespace isthmus::tcp {
+namespace {
+
+using packet::Tcp;
+using stats::Reason;
+
+// Older than this, a remembered timestamp may have wrapped (RFC 7323 section 5.5).
+constexpr timer::Duration kTimestampLife = std::chrono::hours(24 * 24);
+constexpr timer::Duration kChallengePeriod = std::chrono::seconds(1);
+constexpr unsigned kChallenges = 6;  // per period, and up to 7 more by chance
+
+}  // namespace
+
+Seq Incoming::end() const {
+  return sequence + length + (has(Tcp::kSyn) ? 1 : 0) + (has(Tcp::kFin) ? 1 : 0);
+}
+
+bool read_segment(const packet::Parsed& parsed, Incoming& out) {
+  const Tcp& tcp = *parsed.tcp();
+  out.sequence = tcp.sequence.get();
+  out.acknowledgment = tcp.acknowledgment.get();
+  out.window = tcp.window.get();
+  out.flags = tcp.flags;
+  out.length = parsed.payload_length;
+  const auto* options = reinterpret_cast<const uint8_t*>(&tcp) + sizeof(Tcp);
+  return parse_options({options, parsed.l4_length - sizeof(Tcp)}, out.has(Tcp::kSyn), out.options);
+}
+
+void Connection::on_segment(Incoming& segment) {
+  if (held_) {
+    on_segment_held(segment);
+    return;
+  }
+  if (state_ == State::syn_sent) return on_segment_syn_sent(segment);
+  // The peer's SYN-ACK of a simultaneous open repeats the SYN that we have: only its ACK is news.
+  if (state_ == State::syn_received && segment.has(Tcp::kSyn) && segment.has(Tcp::kAck) &&
+      segment.sequence == irs_ && segment.length == 0) {
+    segment.flags &= static_cast<uint8_t>(~Tcp::kSyn);
+    ++segment.sequence;
+  }
+  if (!timestamp_acceptable(segment) || !sequence_acceptable(segment)) return;
+  if (segment.has(Tcp::kRst)) return on_reset(segment);
+  if (segment.has(Tcp::kSyn)) return challenge(Reason::tcp_unexpected_syn);
+  if (!segment.has(Tcp::kAck)) return core_->drop(Reason::tcp_no_ack);
+  if (!on_acknowledgment(segment)) return;
+  last_received_ = core_->now;
+  keepalives_out_ = 0;
+  if (segment.length != 0 || segment.has(Tcp::kFin)) on_payload(segment);
+  if (state_ == State::closed || state_ == State::time_wait) return;
+  arm();
+}
+
+// A late accept has promised nothing yet: the SYN again is absorbed, its sender may give up, or
+// begin anew with another sequence number.
+bool Connection::on_segment_held(const Incoming& segment) {
+  if (segment.has(Tcp::kRst)) {
+    if (segment.sequence == rcv_nxt_) fail(Failure::reset);
+    return true;
+  }
+  if (!segment.has(Tcp::kSyn) || segment.has(Tcp::kAck) || segment.sequence == irs_) return true;
+  const timer::Instant opened = opened_at_;
+  start_passive(segment, true);
+  opened_at_ = opened;
+  return true;
+}
+
+void Connection::on_segment_syn_sent(Incoming& segment) {
+  const bool ack = segment.has(Tcp::kAck);
+  const bool ack_good = ack && segment.acknowledgment == iss_ + 1;
+  if (ack && !ack_good) {
+    core_->drop(Reason::tcp_bad_ack);
+    if (segment.has(Tcp::kRst)) return;
+    if (rte_mbuf* reset = header(Tcp::kRst, segment.acknowledgment)) {
+      finish_packet(reset, mss_);
+      core_->transmit(reset, options_.path);
+      ++core_->stats.resets_sent;
+    }
+    return;
+  }
+  if (segment.has(Tcp::kRst)) {
+    ++core_->stats.resets_received;
+    if (ack_good) return fail(Failure::refused);
+    return core_->drop(Reason::tcp_bad_reset);
+  }
+  if (!segment.has(Tcp::kSyn) || segment.has(Tcp::kFin)) {
+    return core_->drop(Reason::tcp_unexpected_flags);
+  }
+  take_syn_options(segment.options);
+  irs_ = segment.sequence;
+  rcv_nxt_ = rcv_edge_ = last_ack_sent_ = irs_ + 1;
+  snd_wnd_ = max_snd_wnd_ = segment.window;  // never scaled on a SYN
+  snd_wl1_ = segment.sequence;
+  snd_wl2_ = ack ? segment.acknowledgment : iss_;
+  last_received_ = core_->now;
+  if (!ack) {
+    // MUST-10, simultaneous open.
+    state_ = State::syn_received;
+    syn_due_ = true;
+    snd_nxt_ = snd_una_ = iss_;
+    mark_ready();
+    return arm();
+  }
+  snd_una_ = snd_nxt_ = iss_ + 1;
+  on_established();
+  request_ack(true);
+  mark_ready();
+  arm();
+}
+
+bool Connection::timestamp_acceptable(const Incoming& segment) {
+  if (!timestamps_ || segment.has(Tcp::kRst)) return true;
+  if (!segment.options.has_timestamp) {
+    // RFC 7323 section 3.2: once negotiated it must be there.
+    core_->drop(Reason::tcp_no_timestamp);
+    return false;
+  }
+  if (!seq_lt(segment.options.timestamp, ts_recent_)) return true;
+  if (core_->now - ts_recent_at_ > kTimestampLife) return true;
+  core_->drop(Reason::tcp_old_timestamp);
+  note_duplicate(segment.sequence, segment.sequence + segment.length);
+  if (segment.length != 0 || segment.has(Tcp::kFin)) {
+    request_ack(true);
+  } else {
+    challenge(Reason::tcp_old_timestamp);
+  }
+  return false;
+}
+
+// RFC 9293 section 3.10.7.4, first check. The window is that which was ever offered.
+bool Connection::sequence_acceptable(Incoming& segment) {
+  const uint32_t window = rcv_edge_ - rcv_nxt_;
+  const uint32_t span = segment.end() - segment.sequence;
+  bool acceptable;
+  if (span == 0) {
+    acceptable = segment.sequence == rcv_nxt_ || segment.sequence - rcv_nxt_ < window;
+  } else if (window == 0) {
+    // Nothing fits, but what such a segment acknowledges must be heard (MUST-66); and a FIN alone
+    // takes no room.
+    acceptable = segment.sequence == rcv_nxt_;
+  } else {
+    acceptable = seq_lt(segment.sequence, rcv_edge_) && seq_lt(rcv_nxt_, segment.end());
+  }
+  if (acceptable) {
+    trim_to_window(segment);
+    return true;
+  }
+  if (segment.has(Tcp::kRst)) {
+    core_->drop(Reason::tcp_bad_reset);
+    return false;
+  }
+  // A SYN that was seen before: the SYN-ACK got lost.
+  if (state_ == State::syn_received && segment.has(Tcp::kSyn) && segment.sequence == irs_) {
+    syn_due_ = true;
+    mark_ready();
+    return false;
+  }
+  if (segment.length != 0 && seq_leq(segment.end(), rcv_nxt_)) {
+    core_->drop(Reason::tcp_duplicate);
+    note_duplicate(segment.sequence, segment.sequence + segment.length);
+    request_ack(true);
+  } else if (segment.has(Tcp::kFin) && segment.end() == rcv_nxt_) {
+    request_ack(true);  // the peer's FIN again: our ACK got lost
+  } else {
+    // Keep-alives, window probes, and what a blind attacker or a confused peer sends: answered at a
+    // bounded rate, or two confused peers would never stop.
+    challenge(Reason::tcp_out_of_window);
+  }
+  return false;
+}
+
+void Connection::trim_to_window(Incoming& segment) {
+  if (seq_lt(segment.sequence, rcv_nxt_)) {
+    uint32_t old = rcv_nxt_ - segment.sequence;
+    if (segment.has(Tcp::kSyn)) {
+      segment.flags &= static_cast<uint8_t>(~Tcp::kSyn);
+      --old;
+    }
+    const uint32_t cut = std::min(old, segment.length);
+    if (cut != 0) note_duplicate(rcv_nxt_ - old, rcv_nxt_ - old + cut);
+    segment.payload.drop_front(cut);
+    segment.length -= cut;
+    segment.sequence = rcv_nxt_;
+  }
+  const Seq end = segment.sequence + segment.length;
+  if (segment.length != 0 && seq_lt(rcv_edge_, end)) {
+    const uint32_t cut = std::min(end - rcv_edge_, segment.length);
+    segment.payload.drop_back(cut);
+    segment.length -= cut;
+    segment.flags &= static_cast<uint8_t>(~Tcp::kFin);
+    segment.truncated = true;
+    core_->drop(Reason::tcp_beyond_window);
+    request_ack(true);
+  }
+}
+
+// RFC 5961 section 3: only the exact number ends a connection.
+void Connection::on_reset(const Incoming& segment) {
+  ++core_->stats.resets_received;
+  if (segment.sequence != rcv_nxt_) return challenge(Reason::tcp_bad_reset);
+  const bool refused = state_ == State::syn_received && !passive_;
+  const bool over = state_ == State::closing || state_ == State::last_ack;
+  if (over && unsent_ == 0 && send_queue_.empty()) {
+    // Both sides had said everything.
+    finish();
+    if (receive_queue_.empty()) raise(kClosed);
+    return;
+  }
+  fail(refused ? Failure::refused : Failure::reset);
+}
+
+bool Connection::on_acknowledgment(const Incoming& segment) {
+  const Seq ack = segment.acknowledgment;
+  if (state_ == State::syn_received) {
+    if (ack != iss_ + 1) {
+      core_->drop(Reason::tcp_bad_ack);
+      if (rte_mbuf* reset = header(Tcp::kRst, ack)) {
+        finish_packet(reset, mss_);
+        core_->transmit(reset, options_.path);
+        ++core_->stats.resets_sent;
+      }
+      return false;
+    }
+    snd_una_ = snd_nxt_ = ack;
+    snd_wnd_ = segment.window << snd_scale_;
+    max_snd_wnd_ = std::max(max_snd_wnd_, snd_wnd_);
+    snd_wl1_ = segment.sequence;
+    snd_wl2_ = ack;
+    on_established();
+    mark_ready();
+  }
+  // RFC 5961 section 5.
+  if (seq_lt(snd_nxt_, ack) || seq_lt(ack, snd_una_ - max_snd_wnd_)) {
+    challenge(Reason::tcp_bad_ack);
+    return false;
+  }
+  if (timestamps_ && segment.options.has_timestamp && seq_leq(segment.sequence, last_ack_sent_) &&
+      !seq_lt(segment.options.timestamp, ts_recent_)) {
+    ts_recent_ = segment.options.timestamp;
+    ts_recent_at_ = core_->now;
+  }
+  if (seq_lt(ack, snd_una_)) return true;  // late, but its payload may be news
+  bool changed = false;
+  if (seq_lt(snd_wl1_, segment.sequence) ||
+      (snd_wl1_ == segment.sequence && seq_leq(snd_wl2_, ack))) {
+    const uint32_t window = segment.window << snd_scale_;
+    changed = window != snd_wnd_;
+    snd_wnd_ = window;
+    max_snd_wnd_ = std::max(max_snd_wnd_, window);
+    snd_wl1_ = segment.sequence;
+    snd_wl2_ = ack;
+    if (changed) mark_ready();
+  }
+  process_ack(segment, changed);
+  return state_ != State::closed && state_ != State::time_wait;
+}
+
+void Connection::on_payload(Incoming& segment) {
+  if (!receiving()) return;  // RFC 9293: cannot occur behind the peer's FIN
+  if (segment.has(Tcp::kFin)) {
+    const Seq at = segment.sequence + segment.length;
+    // The first FIN stands; another place for it would be a lie.
+    if (!fin_seen_) {
+      fin_seen_ = true;
+      fin_at_ = at;
+    }
+    request_ack(true);
+  }
+  if (fin_seen_ && seq_lt(fin_at_, segment.sequence + segment.length)) {
+    core_->drop(Reason::tcp_beyond_window);
+    return;
+  }
+  const uint32_t length = segment.length;
+  unacked_bytes_ += length;
+  if (segment.sequence == rcv_nxt_) {
+    if (length != 0) {
+      const Seq before = rcv_nxt_;
+      append_received(receive_queue_, std::move(segment.payload), core_->pools.small);
+      rcv_nxt_ += length;
+      if (!gaps_.empty()) {
+        rcv_nxt_ = gaps_.take_in_order(core_->gaps, core_->pools, rcv_nxt_, receive_queue_);
+        request_ack(true);  // a gap was filled, wholly or in part (RFC 5681 section 4.2)
+      }
+      core_->queued += rcv_nxt_ - before;
+      bytes_received_ += rcv_nxt_ - before;
+      core_->stats.bytes_received += rcv_nxt_ - before;
+      raise(kReadable);
+    }
+  } else if (length != 0) {
+    ++core_->stats.out_of_order;
+    const Reassembly::Limits limits = {core_->config.max_gaps_per_connection,
+                                       2ull * receive_buffer_ + 65'536};
+    const Seq start = segment.sequence;
+    switch (gaps_.insert(core_->gaps, core_->pools, limits, start, std::move(segment.payload))) {
+      case Reassembly::Inserted::added:
+        break;
+      case Reassembly::Inserted::duplicate:
+        core_->drop(Reason::tcp_duplicate);
+        note_duplicate(start, start + length);
+        break;
+      case Reassembly::Inserted::refused:
+        core_->drop(Reason::tcp_too_many_gaps);
+        break;
+    }
+    request_ack(true);
+  }
+  if (fin_seen_ && !peer_closed_ && rcv_nxt_ == fin_at_) return on_fin();
+  request_ack(unacked_bytes_ >= receive_mss_ - kMaxOptionBytes || quick_acks_ > 0);
+}
+
+void Connection::on_fin() {
+  peer_closed_ = true;
+  ++rcv_nxt_;
+  rcv_edge_ = seq_max(rcv_edge_, rcv_nxt_);
+  request_ack(true);
+  raise(kPeerClosed);
+  switch (state_) {
+    case State::established:
+      state_ = State::close_wait;
+      break;
+    // Had our FIN been acknowledged, this would be FIN-WAIT-2.
+    case State::fin_wait_1:
+      state_ = State::closing;
+      break;
+    case State::fin_wait_2:
+      core_->enter_time_wait(*this);
+      break;
+    default:
+      break;
+  }
+}
+
+// An ACK that says where we are, for a segment that may come from somebody else. Limited for each
+// connection by itself, and not predictably: a shared or constant limit lets an attacker off the
+// path count (RFC 5961 section 7, CVE-2016-5696).
+void Connection::challenge(Reason reason) {
+  core_->drop(reason);
+  if (core_->now - challenges_since_ >= kChallengePeriod || challenges_since_ == timer::Instant()) {
+    challenges_since_ = core_->now;
+    challenges_left_ = static_cast<uint16_t>(kChallenges + core_->random() % 8);
+  }
+  if (challenges_left_ == 0) return core_->drop(Reason::tcp_challenge_limit);
+  --challenges_left_;
+  ++core_->stats.challenge_acks;
+  request_ack(true);
+}
+
+void Connection::note_duplicate(Seq start, Seq end) {
+  if (sack_ && seq_lt(start, end)) duplicate_ = {start, end};
+}
+
+void Connection::request_ack(bool now) {
+  if (now) {
+    ack_now_ = true;
+  } else if (!ack_delayed_) {
+    ack_delayed_ = true;
+    ack_at_ = core_->now + core_->config.delayed_ack;
+  }
+  mark_ready();
+}
+
+}  // namespace isthmus::tcp

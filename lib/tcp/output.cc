@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Segments on their way out: RFC 9293 sections 3.8.6 and 3.10.3.
+#include <algorithm>
+#include <cstring>
+
+#include "packet/buffer.h"
+#include "packet/headers.h"
+#include "tcp/core.h"
+
+namespace isthmus::tcp {
+namespace {
+
+using packet::Tcp;
+
+// A payload up to this length costs less to copy than to refer to.
+constexpr uint32_t kCopyLimit = 256;
+// Segments of one packet: what rings and devices take in one descriptor chain.
+constexpr unsigned kMaxSlices = 48;
+// The offered window may grow past the buffer by this much, so that rounding to the window scale
+// does not take back what was offered.
+constexpr uint32_t kRoundingRoom = 16 << 10;
+constexpr timer::Duration kBufferRetry = std::chrono::milliseconds(1);
+
+// How many of length bytes fit into kMaxSlices slices from this position.
+uint32_t reachable(const rte_mbuf* segment, const uint8_t* data, uint32_t length) {
+  uint32_t found = 0;
+  for (unsigned i = 0; i < kMaxSlices && segment != nullptr && found < length; ++i) {
+    const uint8_t* start = rte_pktmbuf_mtod(segment, const uint8_t*);
+    found += segment->data_len - static_cast<uint32_t>(i == 0 ? data - start : 0);
+    segment = segment->next;
+  }
+  return std::min(found, length);
+}
+
+// Moves a position n bytes on; at the end of the list the segment is null.
+void skip(rte_mbuf*& segment, const uint8_t*& data, uint32_t n) {
+  while (segment != nullptr) {
+    const auto left =
+        static_cast<uint32_t>(rte_pktmbuf_mtod(segment, const uint8_t*) + segment->data_len - data);
+    if (n < left) {
+      data += n;
+      return;
+    }
+    n -= left;
+    segment = segment->next;
+    if (segment != nullptr) data = rte_pktmbuf_mtod(segment, const uint8_t*);
+  }
+}
+
+// Puts payload behind the header: copied when short, otherwise by reference.
+bool attach_payload(rte_mbuf* packet, rte_mbuf* segment, const uint8_t* data, uint32_t length,
+                    rte_mempool* clones) {
+  if (length <= kCopyLimit) {
+    while (length != 0) {
+      const auto left = static_cast<uint32_t>(rte_pktmbuf_mtod(segment, const uint8_t*) +
+                                              segment->data_len - data);
+      const uint32_t n = std::min(left, length);
+      std::memcpy(rte_pktmbuf_mtod_offset(packet, uint8_t*, packet->data_len), data, n);
+      packet->data_len = static_cast<uint16_t>(packet->data_len + n);
+      packet->pkt_len += n;
+      length -= n;
+      segment = segment->next;
+      if (segment != nullptr) data = rte_pktmbuf_mtod(segment, const uint8_t*);
+    }
+    return true;
+  }
+  rte_mbuf* tail = packet;
+  while (length != 0) {
+    const auto offset = static_cast<uint16_t>(data - rte_pktmbuf_mtod(segment, const uint8_t*));
+    const auto n =
+        static_cast<uint16_t>(std::min<uint32_t>(length, segment->data_len - uint32_t{offset}));
+    if (n != 0) {
+      rte_mbuf* slice = packet::share_slice(segment, offset, n, clones);
+      if (slice == nullptr) return false;
+      tail->next = slice;
+      tail = slice;
+      ++packet->nb_segs;
+      packet->pkt_len += n;
+      length -= n;
+    }
+    segment = segment->next;
+    if (segment != nullptr) data = rte_pktmbuf_mtod(segment, const uint8_t*);
+  }
+  return true;
+}
+
+}  // namespace
+
+uint32_t Connection::timestamp_now() const {
+  return static_cast<uint32_t>(core_->now.time_since_epoch().count() / 1000) + ts_offset_;
+}
+
+void Connection::out_of_buffers() {
+  ++core_->stats.no_buffer;
+  blocked_by_buffers_ = true;
+  retry_at_ = core_->now + kBufferRetry;
+}
+
+// Called by flush(): sends what state and windows allow, then an ACK when one is still owed.
+void Connection::output() {
+  if (send_reset_) {
+    send_reset_ = false;
+    send_reset();
+  }
+  if (state_ == State::closed || state_ == State::time_wait) return;
+  blocked_by_buffers_ = false;
+  retry_at_ = timer::kNever;
+  if (syn_due_) send_syn();
+  if (synchronized()) {
+    output_data();
+    if (ack_now_ && !blocked_by_buffers_) send_ack(snd_nxt_);
+    set_loss_timer();
+  }
+  arm();
+}
+
+void Connection::output_data() {
+  // An idle connection's window has grown old (RFC 5681 section 4.1).
+  if (snd_una_ == snd_nxt_ && unsent_ != 0) {
+    const timer::Duration rto = retransmission_timeout();
+    const auto idle = (core_->now - last_sent_) / rto;
+    if (idle > 0) congestion_.on_idle(static_cast<unsigned>(std::min<int64_t>(idle, 32)));
+    most_in_flight_ = 0;
+  }
+  for (;;) {
+    const bool sent = board_.has_unsent_losses() ? retransmit_next() : send_new(false);
+    if (!sent || blocked_by_buffers_) break;
+  }
+  most_in_flight_ = std::max(most_in_flight_, snd_nxt_ - snd_una_);
+}
+
+bool Connection::retransmit_next() {
+  const uint32_t index = board_.next_lost(core_->records);
+  if (index == Scoreboard::kNone) return false;
+  const uint32_t pipe = in_flight();
+  const uint32_t window = congestion_.window();
+  uint32_t room = window > pipe ? window - pipe : 0;
+  SentRecord& record = core_->records[index];
+  if (room < std::min<uint32_t>(record.length(), mss_)) {
+    if (pipe != 0) return false;
+    room = mss_;
+  }
+  uint32_t n = std::min({record.length(), room, uint32_t{UINT16_MAX} - 120});
+  if (record.segment != nullptr) {
+    n = std::min(n, reachable(record.segment, record.data, record.length()) + 1);
+  }
+  if (n < record.length()) n = std::max<uint32_t>(n / mss_ * mss_, std::min<uint32_t>(n, mss_));
+  if (!board_.trim_record(core_->records, index, n)) {
+    out_of_buffers();
+    return false;
+  }
+  const bool fin = fin_sent_ && record.end == snd_nxt_;
+  const uint32_t bytes = record.length() - (fin ? 1 : 0);
+  if (!send_range(record.start, bytes, record.segment, record.data, fin)) return false;
+  if (!undo_possible_ && retransmitted_at_ == 0) {
+    undo_possible_ = true;
+    retransmitted_at_ = timestamp_now();
+    undo_at_ = record.end;
+  }
+  if (index == board_.head()) timeout_at_ = core_->now + retransmission_timeout();
+  board_.on_retransmit(core_->records, index, core_->now);
+  if (phase_ == Phase::recovery) prr_out_ += record.length();
+  ++retransmissions_;
+  ++core_->stats.retransmissions;
+  bytes_retransmitted_ += bytes;
+  return true;
+}
+
+// probe: a tail loss probe or the persist timer, which the congestion window does not hold back.
+bool Connection::send_new(bool probe) {
+  const bool fin_waits = fin_queued_ && !fin_sent_;
+  if (unsent_ == 0 && !fin_waits) return false;
+  const uint32_t outstanding = snd_nxt_ - snd_una_;
+  const uint32_t offered = snd_wnd_ > outstanding ? snd_wnd_ - outstanding : 0;
+  const uint32_t pipe = in_flight();
+  const uint32_t window = congestion_.window();
+  uint32_t room = window > pipe ? window - pipe : 0;
+  if (probe) room = std::max<uint32_t>(room, mss_);
+  uint32_t n = std::min(unsent_, offered);
+  if (n > room) {
+    n = room / mss_ * mss_;
+    if (n == 0) {
+      cwnd_limited_ = true;
+      return false;
+    }
+    cwnd_limited_ = true;
+  } else if (n == unsent_ && room - n >= mss_) {
+    cwnd_limited_ = false;
+  }
+  const uint32_t largest = (uint32_t{UINT16_MAX} - 120) / mss_ * mss_;
+  n = std::min(n, largest);
+  if (n != 0) n = reachable(unsent_segment_, unsent_data_, n);
+  if (n < unsent_) {
+    if (n > mss_) n = n / mss_ * mss_;
+    // Sender's silly window avoidance (MUST-38): a short segment only when it is half of the
+    // largest window, or the persist timer says so.
+    const bool by_window = n == offered;
+    if (n < mss_ && by_window && !probe && n < max_snd_wnd_ / 2) return false;
+    if (n == 0) return false;
+  } else if (n != 0 && n < mss_ && options_.nagle && outstanding != 0 && !fin_waits && !probe) {
+    return false;
+  }
+  const bool fin = fin_waits && n == unsent_ && (n < offered || (n == 0 && offered != 0));
+  if (n == 0 && !fin) return false;
+  if (!board_.has_room(core_->records)) {
+    out_of_buffers();
+    return false;
+  }
+  if (!send_range(snd_nxt_, n, n != 0 ? unsent_segment_ : nullptr, unsent_data_, fin)) return false;
+  const uint32_t span = n + (fin ? 1 : 0);
+  if (outstanding == 0) timeout_at_ = core_->now + retransmission_timeout();
+  board_.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
+              unsent_data_, core_->now);
+  snd_nxt_ += span;
+  unsent_ -= n;
+  if (unsent_ != 0) skip(unsent_segment_, unsent_data_, n);
+  fin_sent_ |= fin;
+  bytes_sent_ += n;
+  core_->stats.bytes_sent += n;
+  if (phase_ == Phase::recovery) prr_out_ += span;
+  return true;
+}
+
+bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const uint8_t* data,
+                            bool fin) {
+  uint8_t flags = Tcp::kAck;
+  if (fin) flags |= Tcp::kFin;
+  // PSH where the sender has nothing more for now (MUST-60 and on: with the last segment).
+  if (length != 0 && start + length == snd_nxt_ + unsent_) flags |= Tcp::kPsh;
+  rte_mbuf* packet = header(flags, start);
+  if (packet == nullptr) {
+    out_of_buffers();
+    return false;
+  }
+  if (!attach_payload(packet, segment, data, length, core_->pools.clones)) {
+    rte_pktmbuf_free(packet);
+    out_of_buffers();
+    return false;
+  }
+  finish_packet(packet, mss_);
+  last_sent_ = core_->now;
+  core_->transmit(packet, options_.path);
+  return true;
+}
+
+// The header of a segment of this connection. It carries the ACK, so none is owed any more.
+rte_mbuf* Connection::header(uint8_t flags, Seq sequence) {
+  SegmentOptions options;
+  fill_options(options);
+  if ((flags & Tcp::kSyn) != 0) {
+    options.has_mss = true;
+    options.mss = receive_mss_;
+    options.has_scale = scaling_;
+    options.scale = rcv_scale_;
+    options.sack_permitted = sack_;
+    options.sack_count = 0;
+  }
+  const bool ack = (flags & Tcp::kAck) != 0;
+  SegmentHeader segment{.local = local_, .remote = remote_};
+  segment.sequence = sequence;
+  segment.acknowledgment = ack ? rcv_nxt_ : 0;
+  segment.flags = flags;
+  segment.ttl = options_.ttl;
+  segment.id = core_->next_id++;
+  segment.options = &options;
+  if ((flags & Tcp::kSyn) != 0) {
+    // Not scaled on a SYN.
+    segment.window = static_cast<uint16_t>(std::min<uint32_t>(receive_buffer_, UINT16_MAX));
+    if (ack || state_ == State::syn_received) rcv_edge_ = rcv_nxt_ + segment.window;
+  } else if ((flags & Tcp::kRst) == 0) {
+    segment.window = window_field();
+  }
+  rte_mbuf* packet = build_header(core_->pools.small, segment);
+  if (packet != nullptr && ack) {
+    last_ack_sent_ = rcv_nxt_;
+    ack_now_ = ack_delayed_ = false;
+    ack_at_ = timer::kNever;
+    unacked_bytes_ = 0;
+    duplicate_ = {};
+    if (quick_acks_ > 0) --quick_acks_;
+  }
+  return packet;
+}
+
+void Connection::fill_options(SegmentOptions& options) {
+  if (timestamps_) {
+    options.has_timestamp = true;
+    options.timestamp = timestamp_now();
+    options.echo = ts_recent_;
+  }
+  if (!sack_) return;
+  // RFC 2883: a duplicate comes first, with the run around it.
+  if (duplicate_.start != duplicate_.end) {
+    options.sack[options.sack_count++] = duplicate_;
+    if (seq_leq(rcv_nxt_, duplicate_.start)) {
+      const SackBlock around = gaps_.run_around(core_->gaps, duplicate_.start, duplicate_.end);
+      if (around.start != around.end) options.sack[options.sack_count++] = around;
+    }
+  }
+  if (gaps_.empty()) return;
+  SackBlock blocks[kMaxSackBlocks];
+  const unsigned count = gaps_.blocks(core_->gaps, blocks, kMaxSackBlocks);
+  for (unsigned i = 0; i < count && options.sack_count < kMaxSackBlocks; ++i) {
+    if (options.sack_count == 2 && options.sack[1] == blocks[i]) continue;
+    options.sack[options.sack_count++] = blocks[i];
+  }
+}
+
+// RFC 9293 section 3.8.6.2.2 (MUST-39): the edge moves when a full segment or half of the buffer
+// has become free, and never back (SHLD-14).
+uint16_t Connection::window_field() {
+  const uint32_t queued = receive_queue_.size();
+  const uint32_t space = receive_buffer_ > queued ? receive_buffer_ - queued : 0;
+  const uint32_t offered = rcv_edge_ - rcv_nxt_;
+  uint32_t window = offered;
+  if (space > offered && space - offered >= std::min<uint32_t>(receive_buffer_ / 2, receive_mss_)) {
+    window = space;
+  }
+  window = std::min<uint32_t>(window, uint32_t{UINT16_MAX} << rcv_scale_);
+  // Rounded up, the edge stays where it was offered. Where that would go too far beyond the buffer
+  // it is rounded down, which RFC 7323 section 2.4 allows.
+  const uint32_t unit = 1u << rcv_scale_;
+  uint32_t field = window >> rcv_scale_;
+  if ((window & (unit - 1)) != 0 && field < UINT16_MAX &&
+      (field + 1) * unit + queued <= receive_buffer_ + kRoundingRoom) {
+    ++field;
+  }
+  rcv_edge_ = seq_max(rcv_edge_, rcv_nxt_ + field * unit);
+  return static_cast<uint16_t>(field);
+}
+
+// The user has taken so much that the peer should hear of it before it has something to ask: the
+// window doubles, or half of the buffer.
+bool Connection::window_update_due() const {
+  if (!receiving()) return false;
+  const uint32_t queued = receive_queue_.size();
+  const uint32_t space = receive_buffer_ > queued ? receive_buffer_ - queued : 0;
+  const uint32_t offered = rcv_edge_ - rcv_nxt_;
+  if (space <= offered) return false;
+  const uint32_t gain = space - offered;
+  return gain >= receive_buffer_ / 2 ||
+         (space >= 2 * offered &&
+          gain >= std::min<uint32_t>(2u * receive_mss_, receive_buffer_ / 2));
+}
+
+void Connection::send_syn() {
+  const bool ack = state_ == State::syn_received;
+  if (state_ != State::syn_sent && !ack) {
+    syn_due_ = false;
+    return;
+  }
+  rte_mbuf* packet = header(static_cast<uint8_t>(Tcp::kSyn | (ack ? Tcp::kAck : 0)), iss_);
+  if (packet == nullptr) return out_of_buffers();
+  finish_packet(packet, mss_);
+  syn_due_ = false;
+  snd_nxt_ = iss_ + 1;
+  syn_sent_at_ = last_sent_ = core_->now;
+  if (timeout_at_ == timer::kNever) timeout_at_ = core_->now + retransmission_timeout();
+  set_loss_timer();
+  core_->transmit(packet, options_.path);
+}
+
+// Without data; with an old sequence number it makes the peer answer (a window or keep-alive
+// probe).
+void Connection::send_ack(Seq sequence) {
+  rte_mbuf* packet = header(Tcp::kAck, sequence);
+  if (packet == nullptr) return out_of_buffers();
+  if (!gaps_.empty()) ++core_->stats.duplicate_acks_sent;
+  finish_packet(packet, mss_);
+  core_->transmit(packet, options_.path);
+}
+
+void Connection::send_reset() {
+  // A SYN that is refused has seen no number of ours (RFC 9293 section 3.10.7.1).
+  const Seq sequence = snd_nxt_ == iss_ ? 0 : snd_nxt_;
+  rte_mbuf* packet = header(Tcp::kRst | Tcp::kAck, sequence);
+  if (packet == nullptr) {
+    ++core_->stats.no_buffer;
+    return;
+  }
+  finish_packet(packet, mss_);
+  ++core_->stats.resets_sent;
+  core_->transmit(packet, options_.path);
+}
+
+}  // namespace isthmus::tcp

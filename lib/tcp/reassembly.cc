@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "tcp/reassembly.h"
+
+#include <algorithm>
+#include <array>
+
+#include "packet/buffer.h"
+
+namespace isthmus::tcp {
+namespace {
+
+// A buffer of which less than a quarter is payload is not worth holding.
+bool wasteful(const rte_mbuf* segment) {
+  return segment->data_len * 4u < segment->buf_len;
+}
+
+bool copy_to_tail(packet::Chain& queue, const rte_mbuf* segment, rte_mempool* small) {
+  rte_mbuf* tail = queue.tail();
+  if (tail == nullptr) return false;
+  const bool room = packet::is_exclusive(tail) && rte_pktmbuf_tailroom(tail) >= segment->data_len;
+  if (!room && segment->data_len > packet::kSmallRoom) return false;
+  return queue.append_copy({rte_pktmbuf_mtod(segment, const uint8_t*), segment->data_len},
+                           room ? tail->pool : small);
+}
+
+}  // namespace
+
+uint64_t occupied(const packet::Chain& chain) {
+  uint64_t total = 0;
+  for (const rte_mbuf* m = chain.head(); m != nullptr; m = m->next) {
+    total += m->buf_len + sizeof(rte_mbuf);
+  }
+  return total;
+}
+
+uint64_t append_received(packet::Chain& queue, packet::Chain&& payload, rte_mempool* small) {
+  const rte_mbuf* only = payload.head();
+  const rte_mbuf* tail = queue.tail();
+  if (only != nullptr && only->next == nullptr && wasteful(only) &&
+      copy_to_tail(queue, only, small)) {
+    payload.clear();
+    return queue.tail() == tail ? 0 : queue.tail()->buf_len + sizeof(rte_mbuf);
+  }
+  const uint64_t weight = occupied(payload);
+  queue.append(std::move(payload));
+  return weight;
+}
+
+GapPool::GapPool(uint32_t count) : gaps_(new Gap[count]) {
+  for (uint32_t i = count; i-- > 0;) {
+    gaps_[i].next = free_;
+    free_ = i;
+  }
+}
+
+uint32_t GapPool::take() {
+  const uint32_t index = free_;
+  if (index == kNone) return kNone;
+  free_ = gaps_[index].next;
+  ++in_use_;
+  return index;
+}
+
+void GapPool::give(uint32_t index) {
+  gaps_[index].bytes.clear();
+  gaps_[index].next = free_;
+  free_ = index;
+  --in_use_;
+}
+
+void Reassembly::note_recent(uint32_t index) {
+  auto* found = std::find(std::begin(recent_), std::end(recent_) - 1, index);
+  std::move_backward(std::begin(recent_), found, found + 1);
+  recent_[0] = index;
+}
+
+void Reassembly::remove(GapPool& pool, uint32_t index) {
+  Gap& gap = pool[index];
+  (gap.previous == kNone ? head_ : pool[gap.previous].next) = gap.next;
+  (gap.next == kNone ? tail_ : pool[gap.next].previous) = gap.previous;
+  auto* found = std::find(std::begin(recent_), std::end(recent_), index);
+  if (found != std::end(recent_)) {
+    std::move(found + 1, std::end(recent_), found);
+    recent_[kMaxSackBlocks - 1] = kNone;
+  }
+  --runs_;
+  pool.give(index);
+}
+
+// A piece that fits before the run `before` (kNone: behind all): joined to its neighbours when it
+// touches them.
+bool Reassembly::add_run(GapPool& pool, const packet::Pools& buffers, const Limits& limits,
+                         uint32_t before, Seq start, packet::Chain&& bytes) {
+  const uint32_t length = bytes.size();
+  const Seq end = start + length;
+  const uint32_t after = before == kNone ? tail_ : pool[before].previous;
+  const uint64_t weight = occupied(bytes);
+  if (occupied_ + weight > limits.occupied) return false;
+  uint32_t index = after;
+  if (after != kNone && pool[after].end == start) {
+    occupied_ += append_received(pool[after].bytes, std::move(bytes), buffers.small);
+    pool[after].end = end;
+  } else {
+    index = runs_ < limits.runs ? pool.take() : kNone;
+    if (index == kNone) return false;
+    Gap& gap = pool[index];
+    gap.start = start;
+    gap.end = end;
+    gap.bytes = std::move(bytes);
+    gap.previous = after;
+    gap.next = before;
+    (after == kNone ? head_ : pool[after].next) = index;
+    (before == kNone ? tail_ : pool[before].previous) = index;
+    occupied_ += weight;
+    ++runs_;
+  }
+  bytes_ += length;
+  if (before != kNone && pool[before].start == end) {
+    pool[index].bytes.append(std::move(pool[before].bytes));
+    pool[index].end = pool[before].end;
+    remove(pool, before);
+  }
+  note_recent(index);
+  return true;
+}
+
+Reassembly::Inserted Reassembly::insert(GapPool& pool, const packet::Pools& buffers,
+                                        const Limits& limits, Seq start, packet::Chain&& payload) {
+  packet::Chain rest = std::move(payload);
+  Seq at = start;
+  const Seq end = start + rest.size();
+  // Most segments belong at the end.
+  uint32_t next = kNone;
+  while ((next == kNone ? tail_ : pool[next].previous) != kNone) {
+    const uint32_t previous = next == kNone ? tail_ : pool[next].previous;
+    if (seq_leq(pool[previous].end, at)) break;
+    next = previous;
+  }
+  bool added = false;
+  while (seq_lt(at, end)) {
+    const Seq limit = next == kNone ? end : seq_min(end, pool[next].start);
+    if (seq_lt(at, limit)) {
+      packet::Chain piece;
+      if (limit == end) {
+        piece = std::move(rest);
+      } else if (next != kNone && seq_leq(end, pool[next].end)) {
+        rest.drop_back(end - limit);  // the rest is there already
+        piece = std::move(rest);
+      } else {
+        // The segment covers a whole run: its front is copied, so that no buffer becomes shared.
+        for (uint32_t done = 0; done < limit - at;) {
+          std::array<uint8_t, 512> bytes;
+          const uint32_t n = std::min<uint32_t>(limit - at - done, bytes.size());
+          rest.copy_out(done, {bytes.data(), n});
+          if (!piece.append_copy({bytes.data(), n}, buffers.small)) return Inserted::refused;
+          done += n;
+        }
+        rest.drop_front(limit - at);
+      }
+      if (!add_run(pool, buffers, limits, next, at, std::move(piece))) {
+        return added ? Inserted::added : Inserted::refused;
+      }
+      added = true;
+      if (rest.empty()) break;
+      // Joining may have swallowed the run that stood next; find it again.
+      next = recent_[0];
+      at = limit;
+    }
+    if (next == kNone) break;
+    const Seq covered = pool[next].end;
+    if (seq_lt(at, covered)) {
+      if (seq_leq(end, covered)) break;
+      rest.drop_front(covered - at);
+      at = covered;
+    }
+    next = pool[next].next;
+  }
+  return added ? Inserted::added : Inserted::duplicate;
+}
+
+Seq Reassembly::take_in_order(GapPool& pool, const packet::Pools& buffers, Seq next,
+                              packet::Chain& queue) {
+  while (head_ != kNone && seq_leq(pool[head_].start, next)) {
+    Gap& gap = pool[head_];
+    bytes_ -= gap.end - gap.start;
+    occupied_ -= occupied(gap.bytes);
+    if (seq_lt(next, gap.end)) {
+      gap.bytes.drop_front(next - gap.start);
+      next = gap.end;
+      append_received(queue, std::move(gap.bytes), buffers.small);
+    }
+    remove(pool, head_);
+  }
+  return next;
+}
+
+SackBlock Reassembly::run_around(const GapPool& pool, Seq start, Seq end) const {
+  for (uint32_t i = tail_; i != kNone; i = pool[i].previous) {
+    if (seq_leq(pool[i].start, start)) {
+      return seq_leq(end, pool[i].end) ? SackBlock{pool[i].start, pool[i].end} : SackBlock{};
+    }
+  }
+  return {};
+}
+
+unsigned Reassembly::blocks(const GapPool& pool, SackBlock* to, unsigned max) const {
+  unsigned count = 0;
+  for (const uint32_t index : recent_) {
+    if (index == kNone || count == max) break;
+    to[count++] = {pool[index].start, pool[index].end};
+  }
+  return count;
+}
+
+void Reassembly::clear(GapPool& pool) {
+  while (head_ != kNone) remove(pool, head_);
+  *this = Reassembly();
+}
+
+}  // namespace isthmus::tcp

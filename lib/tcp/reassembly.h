@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Received bytes that wait behind a gap: ordered, disjoint, not adjacent runs. What came first wins
+// where segments overlap (RFC 9293 leaves it open; TLS above would notice a mixture). Bounded in
+// runs, and in what the mbufs really occupy.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "packet/chain.h"
+#include "packet/pools.h"
+#include "tcp/options.h"
+#include "tcp/sequence.h"
+
+namespace isthmus::tcp {
+
+// Memory that the segments of a chain hold: buffers, not bytes of payload.
+uint64_t occupied(const packet::Chain& chain);
+
+// Appends received payload to a queue; what would waste its buffer is copied, into the tail of the
+// queue or into a small buffer. Mbufs stay exclusive. Returns what the queue occupies more than
+// before.
+uint64_t append_received(packet::Chain& queue, packet::Chain&& payload, rte_mempool* small);
+
+struct Gap {
+  Seq start = 0;
+  Seq end = 0;
+  packet::Chain bytes;
+  uint32_t next = 0;
+  uint32_t previous = 0;
+};
+
+// Runs of all connections of an engine.
+class GapPool {
+ public:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  explicit GapPool(uint32_t count);
+  uint32_t take();  // kNone when empty
+  void give(uint32_t index);
+  uint32_t in_use() const { return in_use_; }
+  Gap& operator[](uint32_t index) { return gaps_[index]; }
+  const Gap& operator[](uint32_t index) const { return gaps_[index]; }
+
+ private:
+  std::unique_ptr<Gap[]> gaps_;
+  uint32_t free_ = kNone;
+  uint32_t in_use_ = 0;
+};
+
+class Reassembly {
+ public:
+  static constexpr uint32_t kNone = GapPool::kNone;
+
+  enum class Inserted : uint8_t { added, duplicate, refused };
+  struct Limits {
+    uint16_t runs = 256;
+    uint64_t occupied = 8 << 20;
+  };
+
+  bool empty() const { return head_ == kNone; }
+  uint32_t bytes() const { return bytes_; }
+  uint16_t runs() const { return runs_; }
+
+  // Payload that starts at start, beyond the next expected byte. duplicate: nothing of it was new;
+  // refused: a limit, and the bytes were freed.
+  Inserted insert(GapPool& pool, const packet::Pools& buffers, const Limits& limits, Seq start,
+                  packet::Chain&& payload);
+  // Moves what has become in order at next to the queue; returns the new next.
+  Seq take_in_order(GapPool& pool, const packet::Pools& buffers, Seq next, packet::Chain& queue);
+  // The run that holds [start, end) wholly, for a DSACK; zero when there is none.
+  SackBlock run_around(const GapPool& pool, Seq start, Seq end) const;
+  // Blocks to report, the one with the latest segment first (RFC 2018 section 4).
+  unsigned blocks(const GapPool& pool, SackBlock* to, unsigned max) const;
+  void clear(GapPool& pool);
+
+ private:
+  bool add_run(GapPool& pool, const packet::Pools& buffers, const Limits& limits, uint32_t before,
+               Seq start, packet::Chain&& bytes);
+  void remove(GapPool& pool, uint32_t index);
+  void note_recent(uint32_t index);
+
+  uint32_t head_ = kNone;
+  uint32_t tail_ = kNone;
+  uint32_t recent_[kMaxSackBlocks] = {kNone, kNone, kNone, kNone};
+  uint32_t bytes_ = 0;
+  uint16_t runs_ = 0;
+  uint64_t occupied_ = 0;
+};
+
+}  // namespace isthmus::tcp

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// What time does to a connection. One wheel entry stands at the earliest of its deadlines.
+#include <algorithm>
+
+#include "tcp/core.h"
+
+namespace isthmus::tcp {
+namespace {
+
+// RFC 8985 section 7.2: what a peer may add by delaying its ACK of a lone segment.
+constexpr timer::Duration kWorstDelayedAck = std::chrono::milliseconds(200);
+// Scheduling on both ends; without it a probe overtakes the ACK on a short path.
+constexpr timer::Duration kProbeSlack = std::chrono::milliseconds(4);
+// RFC 6298 section 5.7: the timeout after a handshake whose SYN was repeated.
+constexpr timer::Duration kRtoAfterLostSyn = std::chrono::seconds(3);
+
+timer::Instant after(timer::Instant from, timer::Duration delay) {
+  return delay == timer::Duration() ? timer::kNever : from + delay;
+}
+
+}  // namespace
+
+timer::Duration Connection::retransmission_timeout() const {
+  const Config& config = core_->config;
+  const timer::Duration initial =
+      syn_repeated_ && synchronized() ? kRtoAfterLostSyn : config.initial_rto;
+  const timer::Duration base = rtt_.timeout(initial, config.min_rto);
+  return std::min<timer::Duration>(base * (1ll << std::min<unsigned>(backoff_, 16)),
+                                   config.max_rto);
+}
+
+timer::Instant Connection::lifetime_deadline() const {
+  switch (state_) {
+    case State::syn_sent:
+    case State::syn_received:
+      return after(opened_at_, options_.handshake_timeout);
+    case State::fin_wait_2:
+      if (options_.fin_wait_2_timeout != timer::Duration()) {
+        return last_received_ + options_.fin_wait_2_timeout;
+      }
+      break;
+    case State::closed:
+    case State::time_wait:
+      return timer::kNever;
+    default:
+      break;
+  }
+  if (options_.keepalive_idle == timer::Duration() || snd_una_ != snd_nxt_) return timer::kNever;
+  return last_received_ + options_.keepalive_idle + options_.keepalive_interval * keepalives_out_;
+}
+
+void Connection::arm() {
+  if (!attached_) return;
+  lifetime_at_ = lifetime_deadline();
+  core_->wheel.arm(*this, std::min({loss_at_, ack_at_, retry_at_, lifetime_at_}));
+}
+
+// Which of the sender's timers is next: retransmission, tail loss probe, reordering or persist.
+void Connection::set_loss_timer() {
+  loss_timer_ = LossTimer::none;
+  loss_at_ = timer::kNever;
+  if (!attached_ || held_) return;
+  if (snd_una_ == snd_nxt_) {
+    const bool waits = synchronized() && (unsent_ != 0 || (fin_queued_ && !fin_sent_));
+    if (!waits || blocked_by_buffers_) return;
+    if (stalled_at_ == timer::kNever) stalled_at_ = progress_at_ = core_->now;
+    if (timeout_at_ == timer::kNever) timeout_at_ = core_->now + retransmission_timeout();
+    loss_timer_ = LossTimer::persist;
+    loss_at_ = timeout_at_;
+    return;
+  }
+  if (timeout_at_ == timer::kNever) timeout_at_ = core_->now + retransmission_timeout();
+  loss_timer_ = LossTimer::timeout;
+  loss_at_ = timeout_at_;
+  if (!synchronized()) return;
+  if (reorder_at_ < loss_at_) {
+    loss_timer_ = LossTimer::reorder;
+    loss_at_ = reorder_at_;
+    return;
+  }
+  const bool may_probe = sack_ && phase_ == Phase::open && !probe_out_ && backoff_ == 0 &&
+                         board_.sacked_bytes() == 0 && rtt_.smoothed() != 0;
+  if (!may_probe) return;
+  timer::Duration patience = timer::Duration(2 * rtt_.smoothed()) + kProbeSlack;
+  if (snd_nxt_ - snd_una_ <= mss_) patience += kWorstDelayedAck;
+  const timer::Instant at = std::max(last_sent_, progress_at_) + patience;
+  if (at < loss_at_) {
+    loss_timer_ = LossTimer::probe;
+    loss_at_ = at;
+  }
+}
+
+void Connection::on_timer() {
+  const timer::Instant now = core_->now;
+  if (loss_at_ <= now) {
+    on_loss_timer();
+    if (state_ == State::closed) return;
+  }
+  if (ack_at_ <= now) {
+    ack_at_ = timer::kNever;
+    if (ack_delayed_) request_ack(true);
+  }
+  if (retry_at_ <= now) {
+    retry_at_ = timer::kNever;
+    mark_ready();
+  }
+  if (lifetime_at_ <= now) {
+    on_lifetime();
+    if (state_ == State::closed) return;
+  }
+  arm();
+}
+
+void Connection::on_loss_timer() {
+  switch (loss_timer_) {
+    case LossTimer::timeout:
+      on_retransmission_timeout();
+      break;
+    case LossTimer::probe:
+      on_tail_probe();
+      break;
+    case LossTimer::persist:
+      on_persist();
+      break;
+    case LossTimer::reorder: {
+      AckResult result;
+      result.now = core_->now;
+      detect_losses(result);
+      prr_progress_ = false;
+      advance_recovery(result, 0);
+      mark_ready();
+      break;
+    }
+    case LossTimer::none:
+      break;
+  }
+  if (state_ != State::closed) set_loss_timer();
+}
+
+// RFC 6298 section 5.4 to 5.6.
+void Connection::on_retransmission_timeout() {
+  const timer::Instant now = core_->now;
+  ++timeouts_;
+  ++core_->stats.timeouts;
+  const bool handshake = !synchronized();
+  if (!handshake && options_.user_timeout != timer::Duration() &&
+      now - progress_at_ >= options_.user_timeout) {
+    return fail(Failure::timed_out);
+  }
+  const uint32_t flight = in_flight();
+  if (backoff_ < 16) ++backoff_;
+  timeout_at_ = now + retransmission_timeout();
+  mark_ready();
+  if (handshake) {
+    syn_repeated_ = true;
+    syn_due_ = true;
+    return;
+  }
+  timeout_at_ = std::min(timeout_at_, std::max(after(progress_at_, options_.user_timeout), now));
+  if (phase_ != Phase::loss) {
+    congestion_.on_timeout(flight, now);
+    undo_possible_ = false;
+    retransmitted_at_ = 0;
+  } else {
+    congestion_.set_window(mss_);
+  }
+  phase_ = Phase::loss;
+  recovery_point_ = snd_nxt_;
+  probe_out_ = false;
+  dup_acks_ = 0;
+  reno_sacked_ = 0;
+  reorder_at_ = timer::kNever;
+  board_.mark_all_lost(core_->records);
+}
+
+// RFC 8985 section 7.3: something at the end, so that the peer's answer shows what is missing.
+void Connection::on_tail_probe() {
+  ++tail_probes_;
+  ++core_->stats.tail_probes;
+  probe_was_old_ = !send_new(true);
+  if (probe_was_old_) {
+    uint32_t index = board_.tail();
+    if (index == Scoreboard::kNone) return;
+    const uint32_t length = core_->records[index].length();
+    if (length > mss_ && board_.trim_record(core_->records, index, length - mss_)) {
+      index = board_.tail();
+    }
+    const SentRecord& record = core_->records[index];
+    const bool fin = fin_sent_;
+    const uint32_t bytes = record.length() - (fin ? 1 : 0);
+    if (bytes > mss_ || !send_range(record.start, bytes, record.segment, record.data, fin)) {
+      return;
+    }
+    board_.on_retransmit(core_->records, index, core_->now);
+    ++retransmissions_;
+    ++core_->stats.retransmissions;
+    bytes_retransmitted_ += bytes;
+  }
+  probe_out_ = true;
+  probe_end_ = snd_nxt_;
+  timeout_at_ = core_->now + retransmission_timeout();
+}
+
+// RFC 9293 section 3.8.6.1 (MUST-35, MUST-36): the peer's window is shut, or too small for what
+// waits. An old sequence number makes it say how things stand; what fits is sent.
+void Connection::on_persist() {
+  const timer::Instant now = core_->now;
+  const bool silent = options_.user_timeout != timer::Duration() &&
+                      now - std::max(last_received_, stalled_at_) >= options_.user_timeout;
+  const bool stalled =
+      options_.stall_timeout != timer::Duration() && now - stalled_at_ >= options_.stall_timeout;
+  if (silent || stalled) return fail(Failure::timed_out);
+  ++core_->stats.window_probes;
+  if (backoff_ < 16) ++backoff_;
+  timeout_at_ = timer::kNever;
+  if (snd_wnd_ == 0 || !send_new(true)) send_ack(snd_una_ - 1);
+  timeout_at_ = now + retransmission_timeout();
+}
+
+void Connection::on_lifetime() {
+  switch (state_) {
+    case State::syn_sent:
+    case State::syn_received:
+      send_reset_ = held_;
+      return fail(Failure::timed_out);
+    case State::fin_wait_2:
+      if (options_.fin_wait_2_timeout != timer::Duration()) return fail(Failure::timed_out);
+      break;
+    default:
+      break;
+  }
+  if (keepalives_out_ >= options_.keepalive_probes) return fail(Failure::timed_out);
+  ++keepalives_out_;
+  send_ack(snd_una_ - 1);
+}
+
+}  // namespace isthmus::tcp
