@@ -24,8 +24,10 @@ class World:
     def __init__(self, lab: Lab, workers: int = 1) -> None:
         self.lab = lab
         self.fabric = Fabric(lab)
-        self.nodes = {node: KernelNode(lab, node) for node in plan.NODES if node.has_host}
-        self.bare = {node: BareNode(lab, node) for node in plan.NODES if not node.has_host}
+        self.nodes = {node: KernelNode(lab, node, plan.pods_on(node)) for node in plan.NODES
+                      if node.has_host}
+        self.bare = {node: BareNode(lab, node, plan.pods_on(node)) for node in plan.NODES
+                     if not node.has_host}
         for node in self.nodes.values():
             self.fabric.join(node)
         self.pods: dict[plan.Pod, Namespace] = {
@@ -48,7 +50,7 @@ class World:
                                          workers)
         for node, bare in self.bare.items():
             underlay = self.fabric.join_bare(bare)
-            described = config.pod_and_underlay(bare, self.fabric.netns.full, underlay, state)
+            described = config.pod_and_underlay(bare, self.fabric, underlay, state)
             gateways[node] = Gateway(self.lab, node.name, described, workers)
         return gateways
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e import plan
+from tests.e2e.topology.fabric import Fabric
 from tests.e2e.topology.node import GATEWAY_DEVICE, BareNode, KernelNode
 
 
@@ -26,7 +27,8 @@ def one_armed(node: KernelNode, folder: Path) -> dict[str, Any]:
     return _gateway(node.node, folder, [port], routes)
 
 
-def pod_and_underlay(node: BareNode, fabric: str, underlay: str, folder: Path) -> dict[str, Any]:
+def pod_and_underlay(node: BareNode, fabric: Fabric, underlay: str,
+                     folder: Path) -> dict[str, Any]:
     """In the host's place: its pods on queues of one port, the network on another."""
     ports: list[dict[str, Any]] = [{
         "name": "pods",
@@ -40,9 +42,8 @@ def pod_and_underlay(node: BareNode, fabric: str, underlay: str, folder: Path) -
         "role": "underlay",
         "driver": "vtap",
         "iface": underlay,
-        "netns": fabric,
-        # What the gateway sends into the fabric is what a wire carries: MTU-sized packets.
-        "offload": False,
+        "netns": fabric.netns.full,
+        "offload": not fabric.wire,
         "addresses": [f"{node.node.uplink}/30"],
     }]
     routes = [{"prefix": "0.0.0.0/0", "via": node.node.router, "port": "underlay"}]

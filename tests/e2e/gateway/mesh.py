@@ -5,12 +5,13 @@ ztunnel's local file."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Iterable, Mapping, Sequence
 
 from tests.e2e import plan
 
 
 def model() -> dict[str, Any]:
+    """Of the plan's pods and services, with its policies."""
     policies = [
         # AuthorizationPolicy: httpbin does not talk to the intruder.
         _deny("deny-intruder", [{"principals": [{"Exact": _principal(plan.INTRUDER)}]}]),
@@ -18,16 +19,22 @@ def model() -> dict[str, Any]:
         _deny("strict", [{"notPrincipals": [{"Presence": None}]}]),
     ]
     attached = {plan.HTTPBIN: "deny-intruder", plan.STRICT: "strict"}
+    return {**open_model(plan.PODS, plan.SERVICES, attached), "policies": policies}
+
+
+def open_model(pods: Iterable[plan.Pod], services: Sequence[plan.Service],
+               policies: Mapping[plan.Pod, str] | None = None) -> dict[str, Any]:
+    """Of any pods and services; a pod may name the policy that it is under."""
     return {
-        "workloads": [_workload(pod, attached.get(pod)) for pod in plan.PODS],
-        "services": [_service(service) for service in plan.SERVICES],
-        "policies": policies,
+        "workloads": [_workload(pod, services, (policies or {}).get(pod)) for pod in pods],
+        "services": [_service(service) for service in services],
     }
 
 
-def _workload(pod: plan.Pod, policy: str | None) -> dict[str, Any]:
+def _workload(pod: plan.Pod, services: Sequence[plan.Service],
+              policy: str | None) -> dict[str, Any]:
     hbone = pod.kind in (plan.Kind.AMBIENT, plan.Kind.SIDECAR_HBONE, plan.Kind.WAYPOINT)
-    served = [service for service in plan.SERVICES if service.pod is pod]
+    served = [service for service in services if service.pod is pod]
     workload: dict[str, Any] = {
         "uid": f"Kubernetes//Pod/{plan.NAMESPACE}/{pod.name}",
         "name": pod.name,

@@ -81,6 +81,10 @@ class Gateway:
         return max(numbers, default=None)
 
     def usage(self) -> Usage:
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return Usage((int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK"),
-                     int(stat[21]) * os.sysconf("SC_PAGE_SIZE") // 1024)
+        return process_usage(self.process.pid)
+
+
+def process_usage(pid: int) -> Usage:
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return Usage((int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK"),
+                 int(stat[21]) * os.sysconf("SC_PAGE_SIZE") // 1024)

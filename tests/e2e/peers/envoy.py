@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from tests.e2e import plan
 
@@ -26,9 +26,10 @@ _NO_LIMITS = {"thresholds": [{name: 2**32 - 1 for name in (
     "max_connections", "max_pending_requests", "max_requests", "max_retries")}]}
 
 
-def sidecar(pod: plan.Pod, certificates: Path, log: Path) -> Config:
+def sidecar(pod: plan.Pod, certificates: Path, log: Path,
+            services: Sequence[plan.Service] = plan.SERVICES) -> Config:
     tls = _tls(pod, certificates)
-    originated = [(service, port) for service in plan.SERVICES for port in service.ports
+    originated = [(service, port) for service in services for port in service.ports
                   if service.pod is not pod
                   and service.pod.kind in (plan.Kind.AMBIENT, plan.Kind.SIDECAR_HBONE)]
     return _bootstrap(

@@ -18,7 +18,7 @@ VENV = ROOT / "build/peers/venv/bin"
 APPLICATIONS = Path(__file__).parent
 PYTHON = "/usr/bin/python3"
 
-_SIDECAR_CAPTURE = f"""
+SIDECAR_CAPTURE = f"""
     table ip sidecar {{
       chain output {{
         type nat hook output priority -100;
@@ -63,7 +63,7 @@ class Pods:
             if pod.kind is plan.Kind.WAYPOINT:
                 self._start_envoy(pod, envoy.waypoint)
             elif pod.kind is not plan.Kind.AMBIENT:
-                self.netns[pod].nft(_SIDECAR_CAPTURE)
+                self.netns[pod].nft(SIDECAR_CAPTURE)
                 self._start_envoy(pod, envoy.sidecar)
 
     def start_outside(self, netns: Namespace) -> None:
@@ -74,9 +74,9 @@ class Pods:
     def ready(self) -> None:
         """Waits until everything that was started takes connections."""
         for netns, port in self._listening:
-            wait_for(f"port {port} of {netns.name}", lambda: _listens(netns, port), 60)
+            wait_for(f"port {port} of {netns.name}", lambda: listens(netns, port), 60)
         for process in self._envoys:
-            wait_for(process.name, lambda: "starting workers" in process.output(), 60)
+            wait_for(process.name, lambda: envoy_ready(process), 60)
 
     def _listen(self, pod: plan.Pod, port: int, name: str, *command: str | Path) -> None:
         self.netns[pod].start(f"{pod.name}-{name}", *command,
@@ -86,16 +86,24 @@ class Pods:
     def _start_envoy(self, pod: plan.Pod,
                      shape: Callable[[plan.Pod, Path, Path], envoy.Config]) -> None:
         log = self.access_log(pod)
-        log.touch()
-        os.chown(log, envoy.USER, envoy.USER)
-        config = self.lab.state / f"envoy-{pod.name}.json"
-        config.write_text(json.dumps(shape(pod, self.certificates, log), indent=1))
-        process = self.netns[pod].start(
-            f"{pod.name}-envoy", VENV / "envoy", "-c", config, "--concurrency", "1",
-            "--disable-hot-restart", "--drain-time-s", "5", "--log-level", "info",
-            "--file-flush-interval-msec", "100", user=envoy.USER)
-        self._envoys.append(process)
+        self._envoys.append(start_envoy(self.netns[pod], shape(pod, self.certificates, log), log))
 
 
-def _listens(netns: Namespace, port: int) -> bool:
+def start_envoy(netns: Namespace, config: envoy.Config, access_log: Path) -> Process:
+    """Starts an Envoy in a pod; envoy_ready() tells when it takes connections."""
+    access_log.touch()
+    os.chown(access_log, envoy.USER, envoy.USER)
+    file = netns.lab.state / f"envoy-{netns.name}.json"
+    file.write_text(json.dumps(config, indent=1))
+    return netns.start(
+        f"{netns.name}-envoy", VENV / "envoy", "-c", file, "--concurrency", "1",
+        "--disable-hot-restart", "--drain-time-s", "5", "--log-level", "info",
+        "--file-flush-interval-msec", "100", user=envoy.USER)
+
+
+def envoy_ready(process: Process) -> bool:
+    return "starting workers" in process.output()
+
+
+def listens(netns: Namespace, port: int) -> bool:
     return bool(netns.run("ss", "-Hltn", f"sport = :{port}").stdout.strip())

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Iterable
 
 from tests.e2e import plan
 from tests.e2e.topology.lab import Lab, Namespace, run
@@ -18,14 +19,14 @@ class KernelNode:
     """A node whose kernel owns pods, routes and service translation. The gateway, where there is
     one, is a pod of it behind a TAP that stays when the gateway goes."""
 
-    def __init__(self, lab: Lab, node: plan.Node) -> None:
+    def __init__(self, lab: Lab, node: plan.Node, pods: Iterable[plan.Pod]) -> None:
         self.lab, self.node = lab, node
         self.netns = lab.namespace(node.name)
         self.pods: dict[plan.Pod, Namespace] = {}
         self.netns.sysctl("net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0",
                           "net.ipv4.conf.default.rp_filter=0")
         self.netns.ip(f"addr add {node.host}/32 dev lo")
-        for pod in plan.pods_on(node):
+        for pod in pods:
             self._add_pod(pod)
         if node.has_gateway:
             self.netns.ip(f"tuntap add dev {GATEWAY_DEVICE} mode tap vnet_hdr multi_queue",
@@ -79,12 +80,12 @@ class KernelNode:
 
 
 class BareNode:
-    """A node without host networking: its pods and its network are the gateway's own TAPs, which
-    come and go with the gateway. configure() does the kernel's ends once it runs."""
+    """A node without host networking: its pods' and its network's interfaces are TAPs, and the
+    gateway has the other ends of all of them."""
 
-    def __init__(self, lab: Lab, node: plan.Node) -> None:
+    def __init__(self, lab: Lab, node: plan.Node, pods: Iterable[plan.Pod]) -> None:
         self.lab, self.node = lab, node
-        self.pods = {pod: lab.namespace(pod.name) for pod in plan.pods_on(node)}
+        self.pods = {pod: lab.namespace(pod.name) for pod in pods}
         for netns in self.pods.values():
             netns.ip("tuntap add dev eth0 mode tap vnet_hdr multi_queue", "link set eth0 up")
         for pod, netns in self.pods.items():
