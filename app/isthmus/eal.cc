@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "eal.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <initializer_list>
+#include <sched.h>
+#include <unistd.h>
+
+namespace isthmus::app {
+namespace {
+
+bool any_free_hugepage() {
+  std::error_code error;
+  const std::filesystem::path sizes = "/sys/kernel/mm/hugepages";
+  for (const auto& size : std::filesystem::directory_iterator(sizes, error)) {
+    std::ifstream file(size.path() / "free_hugepages");
+    uint64_t pages = 0;
+    if (file >> pages && pages > 0) return true;
+  }
+  return false;
+}
+
+// "--lcores=0@0" and "--lcores 0@0" are "--lcores"; "-l0" and "-l 0" are "-l".
+bool has(const std::vector<std::string>& given, std::initializer_list<const char*> names) {
+  return std::any_of(given.begin(), given.end(), [&names](const std::string& argument) {
+    const bool is_short = argument.size() > 1 && argument[0] == '-' && argument[1] != '-';
+    const std::string name =
+        is_short ? argument.substr(0, 2) : argument.substr(0, argument.find('='));
+    return std::find(names.begin(), names.end(), name) != names.end();
+  });
+}
+
+}  // namespace
+
+Machine Machine::detect() {
+  Machine machine;
+  machine.free_hugepages = any_free_hugepage();
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) {
+    machine.cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&cpus)));
+  }
+  machine.process = getpid();
+  return machine;
+}
+
+std::vector<std::string> effective_eal_arguments(const std::vector<std::string>& given,
+                                                 const Machine& machine, uint64_t memory_mb) {
+  std::vector<std::string> result = given;
+  const bool memory_chosen = has(given, {"--in-memory", "--huge-dir", "--legacy-mem"});
+  const bool no_huge = has(given, {"--no-huge"}) || (!memory_chosen && !machine.free_hugepages);
+  if (no_huge) {
+    if (!has(given, {"--no-huge"})) result.emplace_back("--no-huge");
+    if (!has(given, {"-m"})) {
+      result.emplace_back("-m");
+      result.push_back(std::to_string(memory_mb));
+    }
+    // --in-memory excludes --no-huge in 22.11; this is the part of it that there is.
+    if (!has(given, {"--no-shconf"})) result.emplace_back("--no-shconf");
+  } else if (!memory_chosen && !has(given, {"--huge-unlink"})) {
+    result.emplace_back("--in-memory");
+    // A vhost-user backend maps at most 8 regions.
+    if (!has(given, {"--single-file-segments"})) result.emplace_back("--single-file-segments");
+  }
+  if (!has(given, {"--file-prefix"})) {
+    result.push_back(fmt::format("--file-prefix=isthmus_{}", machine.process));
+  }
+  // The main lcore never polls, so a worker needs a second one even where there is one CPU.
+  if (machine.cpus == 1 && !has(given, {"-l", "-c", "--lcores", "-s", "-S"})) {
+    result.emplace_back("--lcores=(0,1)@0");
+  }
+  return result;
+}
+
+}  // namespace isthmus::app

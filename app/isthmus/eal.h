@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// The EAL arguments that are really used: those given, and what the machine calls for besides.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace isthmus::app {
+
+struct Machine {
+  bool free_hugepages = false;
+  unsigned cpus = 1;  // that the process may use
+  int process = 0;    // its id
+
+  static Machine detect();
+};
+
+// memory_mb: what the gateway needs, for -m when there are no hugepages.
+std::vector<std::string> effective_eal_arguments(const std::vector<std::string>& given,
+                                                 const Machine& machine, uint64_t memory_mb);
+
+}  // namespace isthmus::app

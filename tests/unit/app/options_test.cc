@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "eal.h"
+
+namespace isthmus::app {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+CommandLine parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "isthmus");
+  return parse_command_line(static_cast<int>(arguments.size()), arguments.data());
+}
+
+TEST(Options, EalArgumentsStandBeforeTheDoubleDash) {
+  const CommandLine line = parse({"-l", "0,1", "--", "--config", "a.yaml", "-i"});
+  ASSERT_FALSE(line.exit) << line.text;
+  EXPECT_THAT(line.eal, ElementsAre("-l", "0,1"));
+  EXPECT_EQ(line.options.config, "a.yaml");
+  EXPECT_TRUE(line.options.interactive);
+  EXPECT_FALSE(line.options.auto_start);
+}
+
+TEST(Options, AnOwnOptionBeforeTheDoubleDashIsExplained) {
+  for (const auto& arguments :
+       {std::vector<const char*>{"--config", "a.yaml"},
+        std::vector<const char*>{"--config=a.yaml", "--", "-i"}, std::vector<const char*>{"-i"}}) {
+    const CommandLine line = parse(arguments);
+    EXPECT_TRUE(line.exit);
+    EXPECT_EQ(line.status, 2);
+    EXPECT_THAT(line.text, HasSubstr("goes after '--'"));
+  }
+}
+
+TEST(Options, EalsOwnOptionsAreNoneOfOurs) {
+  EXPECT_FALSE(parse({"-c", "3", "-n", "4", "--", "--config", "a"}).exit);
+}
+
+TEST(Options, WithoutAConfigurationNothingStarts) {
+  EXPECT_EQ(parse({"--"}).status, 2);
+  EXPECT_EQ(parse({}).status, 2);
+  EXPECT_FALSE(parse({"--", "--dump-commands"}).exit);
+}
+
+TEST(Options, HelpIsNoError) {
+  EXPECT_EQ(parse({"--help"}).status, 0);
+  EXPECT_THAT(parse({"--help"}).text, HasSubstr("isthmus [EAL arguments] -- [arguments]"));
+  EXPECT_EQ(parse({"--", "--nonsense"}).status, 2);
+}
+
+TEST(EalArguments, WithoutHugepagesEalRunsWithoutThem) {
+  const auto used = effective_eal_arguments({}, {false, 2, 7}, 300);
+  EXPECT_THAT(used,
+              ElementsAre("--no-huge", "-m", "300", "--no-shconf", "--file-prefix=isthmus_7"));
+}
+
+TEST(EalArguments, WithHugepagesNoFilesAreShared) {
+  const auto used = effective_eal_arguments({}, {true, 2, 7}, 300);
+  EXPECT_THAT(used, Contains("--in-memory"));
+  EXPECT_THAT(used, Not(Contains("--no-huge")));  // EAL refuses the two together
+  EXPECT_THAT(used, Not(Contains("-m")));
+}
+
+TEST(EalArguments, WhatIsGivenStays) {
+  const auto used =
+      effective_eal_arguments({"--no-huge", "-m512", "--file-prefix", "mine"}, {true, 2, 7}, 300);
+  EXPECT_THAT(used, ElementsAre("--no-huge", "-m512", "--file-prefix", "mine", "--no-shconf"));
+  EXPECT_THAT(effective_eal_arguments({"--huge-dir=/h"}, {false, 2, 7}, 300),
+              Not(Contains("--no-huge")));
+}
+
+TEST(EalArguments, OneCpuStillHasAWorker) {
+  EXPECT_THAT(effective_eal_arguments({}, {false, 1, 7}, 300), Contains(StartsWith("--lcores")));
+  EXPECT_THAT(effective_eal_arguments({"-l", "0"}, {false, 1, 7}, 300),
+              Not(Contains(StartsWith("--lcores"))));
+}
+
+}  // namespace
+}  // namespace isthmus::app
