@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from tests.e2e import plan
 from tests.e2e.gateway import config, mesh, yaml
 from tests.e2e.gateway.process import Gateway, process_usage
-from tests.e2e.peers import envoy
-from tests.e2e.peers.certificates import Authority
+from tests.e2e.peers import certificates, envoy
 from tests.e2e.peers.start import SIDECAR_CAPTURE, envoy_ready, listens, start_envoy
 from tests.e2e.topology.fabric import Fabric
 from tests.e2e.topology.lab import Lab, Namespace, wait_for
@@ -71,12 +70,14 @@ class Bench:
         bare = [BareNode(lab, node, [pod]) for node, pod in zip(_BARE, _AMBIENT)]
         plain = [KernelNode(lab, node, pods) for node, pods in
                  zip(_PLAIN, zip(_SIDECARS, _DIRECT))]
-        for node in plain:
-            self.fabric.join(node)
-        self.netns = {pod: netns for node in (*bare, *plain) for pod, netns in node.pods.items()}
-        self.certificates = Authority(lab.state / "certs")
-        for pod in (*_AMBIENT, *_SIDECARS):
-            self.certificates.issue(pod.name, pod.identity)
+        for kernel in plain:
+            self.fabric.join(kernel)
+        self.netns: dict[plan.Pod, Namespace] = {}
+        for kernel in plain:
+            self.netns |= kernel.pods
+        for node in bare:
+            self.netns |= node.pods
+        certificates.issue(lab.state / "certs", (*_AMBIENT, *_SIDECARS))
         (lab.state / "mesh.yaml").write_text(yaml.dump(mesh.open_model(_AMBIENT, ())))
         self.gateways = []
         for node in bare:
@@ -94,7 +95,7 @@ class Bench:
             log = self.lab.logs / f"{pod.name}.access"
             self.netns[pod].nft(SIDECAR_CAPTURE)
             envoys.append(start_envoy(self.netns[pod], envoy.sidecar(
-                pod, self.certificates.folder, log, _SERVICES), log))
+                pod, self.lab.state / "certs", log, _SERVICES), log))
         for process in envoys:
             wait_for(process.name, lambda: envoy_ready(process), 60)
         ways = [Way("direct", self.netns[_DIRECT[0]], _DIRECT[1].address),

@@ -9,7 +9,7 @@ import concurrent.futures
 from tests.e2e import plan
 from tests.e2e.capture import geneve
 from tests.e2e.peers.envoy import RESPONSE_HEADER
-from tests.e2e.trial import REFUSED, TIMED_OUT, Path, Trial, curl
+from tests.e2e.trial import REFUSED, TIMED_OUT, Case, Trial, curl
 
 
 def _url(pod: plan.Pod, path: str, port: int = plan.HTTPBIN_PORT) -> str:
@@ -237,30 +237,30 @@ def _stopped(trial: Trial) -> None:
 
 
 PATHS = (
-    Path("a2s-plain", "ambient sleep (A) → httpbin behind a sidecar (B), plaintext to 15006",
+    Case("a2s-plain", "ambient sleep (A) → httpbin behind a sidecar (B), plaintext to 15006",
          _a2s_plain),
-    Path("a2s-hbone", "ambient sleep (A) → httpbin behind a sidecar (B) that speaks HBONE",
+    Case("a2s-hbone", "ambient sleep (A) → httpbin behind a sidecar (B) that speaks HBONE",
          _a2s_hbone),
-    Path("s2a-hbone", "sleep behind a sidecar (A) → ambient httpbin (B), HBONE to 15008",
+    Case("s2a-hbone", "sleep behind a sidecar (A) → ambient httpbin (B), HBONE to 15008",
          _s2a_hbone),
-    Path("s2a-plain", "sleep behind a sidecar (A) → ambient httpbin (B), plaintext, 15006",
+    Case("s2a-plain", "sleep behind a sidecar (A) → ambient httpbin (B), plaintext, 15006",
          _s2a_plain),
-    Path("s2w2a", "sleep behind a sidecar (A) → waypoint (C) → ambient helloworld (D)", _s2w2a),
-    Path("a2a", "ambient sleep (A) → ambient httpbin (B)", _a2a),
-    Path("a2a-local", "ambient sleep (A) → ambient neighbour (A), joined in memory", _a2a_local),
-    Path("a2w2a", "ambient sleep (A) → waypoint (C) → ambient helloworld (D)", _a2w2a),
-    Path("bare", "ambient pod on the gateway's own interface (E) → ambient httpbin (B)", _bare),
-    Path("outside", "ambient sleep (A) → a server outside the mesh, through the host's masquerade",
+    Case("s2w2a", "sleep behind a sidecar (A) → waypoint (C) → ambient helloworld (D)", _s2w2a),
+    Case("a2a", "ambient sleep (A) → ambient httpbin (B)", _a2a),
+    Case("a2a-local", "ambient sleep (A) → ambient neighbour (A), joined in memory", _a2a_local),
+    Case("a2w2a", "ambient sleep (A) → waypoint (C) → ambient helloworld (D)", _a2w2a),
+    Case("bare", "ambient pod on the gateway's own interface (E) → ambient httpbin (B)", _bare),
+    Case("outside", "ambient sleep (A) → a server outside the mesh, through the host's masquerade",
          _outside),
-    Path("outside-service", "ambient sleep (A) → the same by a service that kube-proxy translates",
+    Case("outside-service", "ambient sleep (A) → the same by a service that kube-proxy translates",
          _outside_service),
-    Path("ping", "ping from ambient sleep (A) to ambient httpbin (B), through both gateways",
+    Case("ping", "ping from ambient sleep (A) to ambient httpbin (B), through both gateways",
          _ping),
-    Path("denied", "a client that policy denies", _denied),
-    Path("refused", "a port where nobody listens refuses", _refused),
-    Path("strict", "plaintext is refused where STRICT holds", _strict),
-    Path("beside", "a sidecar pod beside an ambient pod (A) is not captured", _beside),
-    Path("probe", "the node's own probes reach a strict pod", _probe),
-    Path("geneve", "through Geneve come SYNs, and go ARP replies", _geneve),
-    Path("stopped", "with the gateways stopped nothing passes", _stopped),
+    Case("denied", "a client that policy denies", _denied),
+    Case("refused", "a port where nobody listens refuses", _refused),
+    Case("strict", "plaintext is refused where STRICT holds", _strict),
+    Case("beside", "a sidecar pod beside an ambient pod (A) is not captured", _beside),
+    Case("probe", "the node's own probes reach a strict pod", _probe),
+    Case("geneve", "through Geneve come SYNs, and go ARP replies", _geneve),
+    Case("stopped", "with the gateways stopped nothing passes", _stopped),
 )

@@ -8,8 +8,9 @@ import json
 import secrets
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 from tests.e2e import plan
 from tests.e2e.capture import Capture
@@ -19,7 +20,7 @@ from tests.e2e.world import World
 
 
 @dataclass(frozen=True)
-class Path:
+class Case:
     """Something to try, by name."""
 
     name: str
@@ -118,10 +119,10 @@ class Trial:
         """The gateway's own account of the flow that curl just had."""
         self._walk(self.world.gateways[node], f"{client.address}:{reply.local_port}")
 
-    def _walk(self, gateway: Gateway, *words: str) -> None:
-        number = gateway.last_flow(*words)
+    def _walk(self, gateway: Gateway, client: str, destination: str = "") -> None:
+        number = gateway.last_flow(client, destination)
         if number is None:
-            raise Failed(f"gateway {gateway.name} knows no flow with {' '.join(words)}")
+            raise Failed(f"gateway {gateway.name} knows no flow {client} → {destination or 'any'}")
         self.walks.append(gateway.ask(f"show flow {number} walk"))
 
     def walk_inbound(self, node: plan.Node, client: plan.Pod, server: plan.Pod) -> None:
@@ -130,19 +131,19 @@ class Trial:
         self._walk(gateway, f"{client.address}:", f"{server.address}:")
 
 
-def attempt(world: World, path: Path) -> bool:
-    """Tries one path and prints its verdict, witnesses and walks."""
+def attempt(world: World, case: Case) -> bool:
+    """Tries one and prints its verdict, witnesses and walks."""
     trial = Trial(world)
     started = time.monotonic()
     try:
-        path.run(trial)
+        case.run(trial)
         why = ""
     except Failed as failure:
         why = str(failure)
     except Exception as error:  # a broken trial is a failed one; say where
         why = f"{error!r}\n{traceback.format_exc()}"
     verdict = "FAIL" if why else "PASS"
-    print(f"{verdict} {path.name}: {path.title} ({time.monotonic() - started:.1f} s)")
+    print(f"{verdict} {case.name}: {case.title} ({time.monotonic() - started:.1f} s)")
     for witness in trial.witnesses:
         print(f"     saw: {witness}")
     if why:

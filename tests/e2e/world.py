@@ -11,7 +11,7 @@ from tests.e2e import plan
 from tests.e2e.capture import GENEVE_PORT, Capture
 from tests.e2e.gateway import config, mesh, yaml
 from tests.e2e.gateway.process import Gateway
-from tests.e2e.peers.certificates import Authority
+from tests.e2e.peers import certificates
 from tests.e2e.peers.start import Pods
 from tests.e2e.topology.fabric import Fabric
 from tests.e2e.topology.lab import Lab, Namespace, wait_for
@@ -28,16 +28,16 @@ class World:
                       if node.has_host}
         self.bare = {node: BareNode(lab, node, plan.pods_on(node)) for node in plan.NODES
                      if not node.has_host}
-        for node in self.nodes.values():
-            self.fabric.join(node)
-        self.pods: dict[plan.Pod, Namespace] = {
-            pod: netns for node in (*self.nodes.values(), *self.bare.values())
-            for pod, netns in node.pods.items()}
-        authority = Authority(lab.state / "certs")
-        for pod in plan.PODS:
-            authority.issue(pod.name, pod.identity)
+        for kernel in self.nodes.values():
+            self.fabric.join(kernel)
+        self.pods: dict[plan.Pod, Namespace] = {}
+        for kernel in self.nodes.values():
+            self.pods |= kernel.pods
+        for bare in self.bare.values():
+            self.pods |= bare.pods
+        certificates.issue(lab.state / "certs", plan.PODS)
         self.file = lab.state / "file"
-        self.peers = Pods(lab, self.pods, authority.folder, self.file)
+        self.peers = Pods(lab, self.pods, lab.state / "certs", self.file)
         self.gateways = self._configure(workers)
 
     def _configure(self, workers: int) -> dict[plan.Node, Gateway]:

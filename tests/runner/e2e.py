@@ -10,7 +10,7 @@ import subprocess
 from tests.e2e import bulk, paths
 from tests.e2e.gateway.process import BINARY
 from tests.e2e.topology.lab import Lab
-from tests.e2e.trial import Path, attempt
+from tests.e2e.trial import Case, attempt
 from tests.e2e.world import World
 from tests.runner.programs import ROOT
 from tests.runner.report import Report
@@ -61,7 +61,7 @@ def _quickstart(report: Report) -> None:
         print("\n".join(printed.splitlines()[-150:]), flush=True)
 
 
-def _two_workers(report: Report, chosen: list[Path]) -> None:
+def _two_workers(report: Report, chosen: list[Case]) -> None:
     with Lab() as lab:
         try:
             world = World(lab, WORKERS)

@@ -105,14 +105,16 @@ def _run_one(report: Report, flavour: str, program: Program, prefix: list[str], 
 
 def _count(report: Report, name: str, status: int | None, results: Path, log: Path,
            seconds: float) -> None:
-    passed, failed, skipped = [], [], []
+    passed: list[str] = []
+    failed: list[str] = []
+    skipped: list[tuple[str, str]] = []
     for case in xml.parse(results).iter("testcase") if results.exists() else []:
         label = f"{name} {case.get('classname')}.{case.get('name')}"
         if case.find("failure") is not None:
             failed.append(label)
         elif case.get("result") == "skipped" or case.get("status") == "notrun":
-            why = case.find("skipped")
-            skipped.append((label, "disabled" if why is None else why.get("message", "")))
+            mark = case.find("skipped")
+            skipped.append((label, "disabled" if mark is None else mark.get("message", "")))
         else:
             passed.append(label)
     for label, why in skipped:

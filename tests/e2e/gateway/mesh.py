@@ -5,7 +5,8 @@ ztunnel's local file."""
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tests.e2e import plan
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.gateway import yaml
-from tests.e2e.topology.lab import Lab, LabError, wait_for
+from tests.e2e.topology.lab import Lab, LabError, Process, wait_for
 from tests.e2e.topology.node import ROOT
 
 BINARY = ROOT / "build/release/app/isthmus/isthmus"
@@ -34,12 +34,18 @@ class Gateway:
         self.config = lab.state / f"gateway-{name}.yaml"
         self.config.write_text(yaml.dump(config))
         self.socket = Path(config["console"]["socket"])
-        self.process = None
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        if self._process is None:
+            raise LabError(f"gateway {self.name} was never started")
+        return self._process
 
     def start(self) -> None:
         processors = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         lcores = ",".join(f"{lcore}@({processors})" for lcore in range(self.workers + 1))
-        self.process = self.lab.start(
+        self._process = self.lab.start(
             f"gateway-{self.name}", BINARY, f"--lcores={lcores}", "--no-huge", "-m", "512",
             "--no-pci", f"--file-prefix={self.lab.prefix}{self.name}", "--", "--config",
             self.config)
@@ -72,13 +78,22 @@ class Gateway:
     def ask_json(self, command: str) -> Any:
         return json.loads(self.ask(f"{command} json"))
 
-    def last_flow(self, *words: str) -> int | None:
-        """The number of the last flow whose line has all these words, open or over."""
-        first, *rest = words
-        lines = [line for line in self.ask(f"show flows {first}").splitlines()
-                 if all(word in line for word in rest)]
-        numbers = [int(line.split()[0]) for line in lines if line.split()[0].isdigit()]
-        return max(numbers, default=None)
+    def last_flow(self, client: str, destination: str = "") -> int | None:
+        """The number of the last flow, open or over, between these beginnings of ADDRESS:PORT."""
+        return max((row["flow"] for row in self.ask_json(f"show flows {client}")
+                    if row["client"].startswith(client)
+                    and row["destination"].startswith(destination)), default=None)
+
+    def holds(self) -> dict[str, int]:
+        """What it keeps for connections; all of it must go when they are gone."""
+        tunnels = self.ask_json("show tunnels")
+        states = [row["state"] for row in self.ask_json("show tcp 10000")]
+        return {
+            "mbufs": sum(row["in_use"] for row in self.ask_json("show pools")),
+            "flows": sum(row["flows"] for row in self.ask_json("show workers")),
+            "streams": sum(row["streams"] for row in tunnels),
+            "connections": len(states) - states.count("TIME-WAIT") - len(tunnels),
+        }
 
     def usage(self) -> Usage:
         return process_usage(self.process.pid)

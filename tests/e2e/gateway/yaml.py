@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
-Value = None | bool | int | str | list["Value"] | dict["Value", "Value"]
+Value = Any  # None, bool, int, str, and lists and dictionaries of them
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*\Z|\d+(\.\d+){3}(/\d+)?\Z")
 _WORDS = {"true", "false", "yes", "no", "on", "off", "null"}

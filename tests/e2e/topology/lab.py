@@ -12,8 +12,9 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Callable
+from typing import IO
 
 STATE = Path("/run/isthmus-lab")
 
@@ -193,7 +194,8 @@ def _remove(state: Path) -> None:
     pids = state / "pids"
     lines = pids.read_text().split("\n") if pids.exists() else []
     # Last started, first ended: captures outlive what they watch only by accident.
-    known = [tuple(map(int, line.split())) for line in reversed(lines) if line and "None" not in line]
+    known = [tuple(map(int, line.split())) for line in reversed(lines)
+             if line and "None" not in line]
     for pid, born in known:
         if birth(pid) == born:
             with contextlib.suppress(ProcessLookupError):

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable
 
 from tests.e2e import plan
 from tests.e2e.topology.lab import Lab, Namespace, run
