@@ -327,13 +327,13 @@ TEST(Parse, Ipv6ExtensionHeadersHaveLimits) {
   }
   EXPECT_EQ(reason(with_extensions(test::tcp_packet(kV6), kProtoDestinationOptions, nine)),
             Reason::packet_extension_headers);
-  Bytes long_one(8 * 33, 0);
+  Bytes long_one(264, 0);
   long_one[0] = kProtoTcp;
   long_one[1] = 32;
   EXPECT_EQ(reason(with_extensions(test::tcp_packet(kV6), kProtoDestinationOptions, long_one)),
             Reason::packet_extension_headers);
   long_one[1] = 31;
-  long_one.resize(8 * 32);
+  long_one.resize(256);
   EXPECT_FALSE(reason(with_extensions(test::tcp_packet(kV6), kProtoDestinationOptions, long_one)));
 }
 
