@@ -82,7 +82,7 @@ class Bench:
         self.gateways = []
         for node in bare:
             underlay = self.fabric.join_bare(node)
-            described = config.pod_and_underlay(node, self.fabric, underlay, lab.state)
+            described = config.pod_and_underlay(node, self.fabric, underlay, lab.state, 1)
             self.gateways.append(Gateway(lab, node.node.name, described))
 
     def start(self, gateways: bool) -> list[Way]:

@@ -12,14 +12,13 @@ from tests.e2e.topology.fabric import Fabric
 from tests.e2e.topology.node import GATEWAY_DEVICE, BareNode, KernelNode
 
 
-def one_armed(node: KernelNode, folder: Path) -> dict[str, Any]:
-    """Beside a host kernel: one port, to the host."""
+def one_armed(node: KernelNode, folder: Path, workers: int) -> dict[str, Any]:
+    """Beside a host kernel: one port, to the host, with a queue for each worker."""
     port = {
         "name": "node",
         "role": "node",
-        "driver": "vtap",
-        "iface": GATEWAY_DEVICE,
-        "netns": node.netns.full,
+        "device": {"driver": "vtap", "iface": GATEWAY_DEVICE, "netns": node.netns.full,
+                   "queues": workers},
         "addresses": [f"{node.node.gateway}/32"],
     }
     routes = [{"prefix": f"{node.node.host}/32", "port": "node"},
@@ -27,23 +26,21 @@ def one_armed(node: KernelNode, folder: Path) -> dict[str, Any]:
     return _gateway(node.node, folder, [port], routes)
 
 
-def pod_and_underlay(node: BareNode, fabric: Fabric, underlay: str,
-                     folder: Path) -> dict[str, Any]:
+def pod_and_underlay(node: BareNode, fabric: Fabric, underlay: str, folder: Path,
+                     workers: int) -> dict[str, Any]:
     """In the host's place: its pods on queues of one port, the network on another."""
     ports: list[dict[str, Any]] = [{
         "name": "pods",
         "role": "pod",
-        "driver": "vtap",
+        "device": {"driver": "vtap"},
         "addresses": [f"{plan.POD_GATEWAY}/32"],
         "pods": [{"name": pod.name, "address": pod.address, "netns": netns.full, "iface": "eth0"}
                  for pod, netns in node.pods.items()],
     }, {
         "name": "underlay",
         "role": "underlay",
-        "driver": "vtap",
-        "iface": underlay,
-        "netns": fabric.netns.full,
-        "offload": not fabric.wire,
+        "device": {"driver": "vtap", "iface": underlay, "netns": fabric.netns.full,
+                   "queues": workers, "offload": not fabric.wire},
         "addresses": [f"{node.node.uplink}/30"],
     }]
     routes = [{"prefix": "0.0.0.0/0", "via": node.node.router, "port": "underlay"}]
