@@ -349,6 +349,16 @@ void Connection::refuse() {
   mark_ready();
 }
 
+bool Connection::consistent() const {
+  if (state_ == State::closed || state_ == State::time_wait || !synchronized()) return true;
+  const uint32_t outstanding = snd_nxt_ - snd_una_;
+  const uint32_t bytes = outstanding - (fin_sent_ && outstanding != 0 ? 1 : 0);
+  return seq_leq(snd_una_, snd_nxt_) && seq_leq(rcv_nxt_, rcv_edge_) &&
+         board_.consistent(core_->records, snd_una_, snd_nxt_) &&
+         send_queue_.size() == bytes + unsent_ && congestion_.window() >= mss_ &&
+         in_flight() <= outstanding && (board_.empty() == (outstanding == 0));
+}
+
 Info Connection::info() const {
   Info info;
   info.state = state_;

@@ -75,6 +75,8 @@ class Connection : private timer::Wheel::Entry {
 
   Failure failure() const;
   Info info() const;
+  // Queues, scoreboard and sequence numbers agree; slow, for tests.
+  bool consistent() const;
 
   // For the engine's arrays.
   ~Connection() = default;
