@@ -3,6 +3,7 @@
 #include "ip/neighbours.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "ip/arp.h"
 #include "ip/nd.h"
