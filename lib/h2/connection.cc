@@ -311,6 +311,9 @@ void Connection::free_if_done(Stream& stream) {
 
 void Connection::drain(timer::Instant now) {
   if (closed_ || goaway_sent_) return;
+  // SETTINGS must be the server's first frame.
+  drain_wanted_ = starting();
+  if (drain_wanted_) return;
   if (options_.role == Role::client) {
     put_goaway(0, ErrorCode::no_error);
     return;

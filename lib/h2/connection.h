@@ -89,12 +89,13 @@ class Connection {
   void advance(timer::Instant now);
   timer::Instant deadline() const;
 
-  // Composes the next piece to send, at most max bytes (at least 64): head(), then payload(). False
-  // when there is nothing, or no buffer to cut a payload. The piece stays until sent().
+  // Composes the next piece to send, at most max bytes (at least 64; a header block may be longer):
+  // head(), then payload(). False when there is nothing, or no buffer to cut a payload. The piece
+  // stays until head_sent() was called and payload() was emptied.
   bool prepare(uint32_t max);
   std::span<const uint8_t> head() const { return std::span(staged_).first(staged_used_); }
   packet::Chain& payload() { return staged_payload_; }
-  void sent();
+  void head_sent() { staged_used_ = 0; }
   // The last prepare() found no buffer to cut a payload: call it again later.
   bool starved() const { return starved_; }
 
@@ -132,6 +133,11 @@ class Connection {
   void close(ErrorCode code, stats::Reason reason);
 
   bool draining() const { return goaway_sent_ || goaway_received_; }
+  // No stream is left and none will come: the transport can be closed.
+  bool drained() const {
+    const bool last = options_.role == Role::client ? draining() : refusing_;
+    return last && table_.size() == 0;
+  }
   // Over: send what prepare() still gives (our GOAWAY), then close the transport. No event will
   // follow; the owner ends the streams() that are left and releases them.
   bool closed() const { return closed_; }
@@ -292,6 +298,7 @@ class Connection {
   timer::Instant block_started_ = timer::kNever;
   timer::Instant second_goaway_ = timer::kNever;
   bool settings_received_ : 1 = false;
+  bool drain_wanted_ : 1 = false;
   bool goaway_sent_ : 1 = false;
   bool refusing_ : 1 = false;  // the final GOAWAY is out: no new streams are taken
   bool goaway_received_ : 1 = false;

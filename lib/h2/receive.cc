@@ -54,7 +54,9 @@ bool Connection::take_preface(packet::Chain& bytes) {
   }
   bytes.drop_front(n);
   preface_left_ = static_cast<uint8_t>(preface_left_ - n);
-  if (preface_left_ == 0) put_settings();
+  if (preface_left_ != 0) return true;
+  put_settings();
+  if (drain_wanted_) drain(now_);
   return true;
 }
 

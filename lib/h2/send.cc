@@ -19,16 +19,11 @@ constexpr uint64_t kMostWindowUpdates = 1u << 20;
 }  // namespace
 
 bool Connection::prepare(uint32_t max) {
-  if (staged_used_ != 0) return true;
+  if (staged_used_ != 0 || !staged_payload_.empty()) return true;
   starved_ = false;
   max = std::max<uint32_t>(max, 64);
   if (stage_control(max) && !closed_ && stage_pending(max)) stage_data(max);
   return staged_used_ != 0;
-}
-
-void Connection::sent() {
-  staged_used_ = 0;
-  staged_payload_.clear();
 }
 
 // False when control frames are left over.
