@@ -46,8 +46,8 @@ class World:
         gateways = {}
         for node, kernel in self.nodes.items():
             if node.has_gateway:
-                gateways[node] = Gateway(self.lab, node.name, config.one_armed(kernel, state, workers),
-                                         workers)
+                described = config.one_armed(kernel, state, workers)
+                gateways[node] = Gateway(self.lab, node.name, described, workers)
         for node, bare in self.bare.items():
             underlay = self.fabric.join_bare(bare)
             described = config.pod_and_underlay(bare, self.fabric, underlay, state, workers)
