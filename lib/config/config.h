@@ -80,7 +80,7 @@ struct Neighbour {
   std::string port;
 };
 
-struct Node {
+struct ThisNode {
   std::string name;
   // Addresses of the host (HostIPs): Geneve is accepted from them alone, probes come from them.
   std::vector<packet::IpAddress> hosts;
@@ -142,7 +142,7 @@ struct Capture {
 
 struct Config {
   mesh::Profile profile = mesh::Profile::v1_18;
-  Node node;
+  ThisNode node;
   std::vector<Port> ports;
   std::vector<Route> routes;
   std::vector<Neighbour> neighbours;

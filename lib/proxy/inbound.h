@@ -3,20 +3,19 @@
 // What becomes of a flow towards a pod of ours: a CONNECT on an HBONE connection (class 15008) or
 // plaintext (class 15006). Pure and without allocation, as outbound.h.
 //
-// CONNECT is answered, in this order (1.18 / head):
-//   method is not CONNECT                        404 / 400
-//   :authority cannot be parsed                  400
-//   its address is not the connection's          400; head: unless the pod is that address's
-//   waypoint
-//                                                or has an application tunnel
-//   its hostname is not known, or has no port    400 / 503 (1.18 knows no hostnames)
-//   the pod is not known, or not on this node    404 / 503
-//   the port is 15001, 15006 or 15008            - / 503
-//   RBAC denies                                  401; 1.18: not asked when the peer is the pod's
-//                                                waypoint
-//   the pod has a waypoint and the peer is another  401 / not asked
-//   the pod did not accept the TCP connection    503 (the caller's)
-//   else                                         200, once the pod accepted
+// CONNECT is answered, in this order:
+//   1.18                                             head
+//   404 the method is not CONNECT                    400
+//   400 :authority is no address and port            400 nor a hostname and port
+//   400 its address is not the connection's          503 the pod is not known, or not on this node
+//   404 the pod is not known, or not on this node    400 the address is not the connection's, and
+//   the
+//                                                        pod is not its waypoint and has no tunnel
+//   (skipped when the peer is the pod's waypoint:)   503 the hostname is unknown, or lacks the port
+//   401 RBAC denies                                  503 the port is 15001, 15006 or 15008
+//   401 the pod has a waypoint                       401 RBAC denies
+//   503 the pod did not accept the TCP connection (the caller's)
+//   200 once it did
 #pragma once
 
 #include <cstdint>
@@ -47,7 +46,8 @@ struct InboundDecision {
   uint16_t status = 503;
   stats::Reason reason = stats::Reason::count_;  // when it is not 200
   packet::Endpoint upstream;                     // the pod's address and port
-  // The source address of the upstream leg: the client's, so that the pod sees it.
+  // The source address of the upstream leg: the client's, so that the pod sees it. Unspecified when
+  // that is the pod's own, which it would take for a martian: then the gateway's own.
   packet::IpAddress spoofed_source;
   bool from_waypoint = false;
   const mesh::WorkloadEntry* destination = nullptr;  // good while the snapshot is
@@ -64,7 +64,8 @@ InboundDecision decide_inbound_plaintext(const mesh::Snapshot& snapshot, const S
                                          const packet::Tuple& tuple) noexcept;
 
 // The identity whose certificate the gateway presents on an HBONE connection to that address;
-// kNoIdentity when the address is no ambient pod of ours (the handshake is then refused).
+// kNoIdentity when the address is no pod of ours, or one that speaks HBONE itself (the handshake is
+// then refused).
 mesh::IdentityId server_identity(const mesh::Snapshot& snapshot,
                                  const packet::IpAddress& original_destination) noexcept;
 

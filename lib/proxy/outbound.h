@@ -42,6 +42,9 @@ struct OutboundDecision {
   stats::Reason reason = stats::Reason::count_;  // refuse only
   // hbone: through a waypoint, which applies the policy of the destination.
   bool to_waypoint = false;
+  // local: the pod talks to itself through a service. A packet from its own address would be a
+  // martian to it, so the leg leaves with the gateway's own.
+  bool own_source = false;
   // Where the leg goes: TCP address and port; for hbone the tunnel's (port 15008).
   packet::Endpoint upstream;
   // The workload address to add to tried when this upstream fails; unspecified when there is no

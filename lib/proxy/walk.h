@@ -34,7 +34,7 @@ enum class StepKind : uint8_t {
   authority,          // the CONNECT names endpoint
   from_waypoint,      // the peer is the pod's own waypoint: identity
   rbac,               // detail: mesh::RbacDecision::Why; name: the policy; count: its rule
-  upstream,           // to the pod at endpoint, source address spoofed: source
+  upstream,           // TCP to the pod at endpoint; identity
   self_call,          // endpoint is the gateway's own
 };
 
