@@ -3,67 +3,81 @@
 #include "geneve/endpoints.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include "packet/buffer.h"
+#include "ip/arp.h"
+#include "packet/siphash.h"
 
 namespace isthmus::geneve {
 
-using packet::Arp;
-using packet::Ethernet;
+using packet::IpAddress;
+using packet::MacAddress;
 using stats::Reason;
 
-const Endpoint* Endpoints::find(uint32_t vni) const {
-  for (const Endpoint& tunnel : tunnels) {
-    if (tunnel.vni == vni) return &tunnel;
-  }
-  return nullptr;
+namespace {
+
+Tunnel with_mac(Tunnel tunnel, const IpAddress& gateway) {
+  if (tunnel.mac == MacAddress()) tunnel.mac = tunnel_mac(gateway, tunnel.vni);
+  return tunnel;
 }
 
-std::optional<Reason> Endpoints::check(const Tunnelled& tunnelled) const {
-  if (std::find(hosts.begin(), hosts.end(), tunnelled.source) == hosts.end()) {
-    return Reason::geneve_foreign_source;
+}  // namespace
+
+MacAddress tunnel_mac(const IpAddress& gateway, uint32_t vni) {
+  // Not a secret, only well mixed: the key is the VNI.
+  const uint64_t hash = packet::siphash({vni, 0}, gateway);
+  MacAddress mac;
+  for (unsigned i = 0; i < 6; ++i) mac.bytes[i] = static_cast<uint8_t>(hash >> (8 * i));
+  mac.bytes[0] = static_cast<uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
+  return mac;
+}
+
+TunnelEndpoints::TunnelEndpoints(const EndpointConfig& config)
+    : gateway_(config.gateway),
+      hosts_(config.hosts),
+      inbound_(with_mac(config.inbound, config.gateway)),
+      outbound_(with_mac(config.outbound, config.gateway)) {
+  std::sort(hosts_.begin(), hosts_.end());
+}
+
+std::optional<Reason> TunnelEndpoints::accept(const Tunnelled& packet, Direction& direction) const {
+  if (packet.outer.destination.address != gateway_) return Reason::geneve_wrong_destination;
+  if (!std::binary_search(hosts_.begin(), hosts_.end(), packet.outer.source.address)) {
+    return Reason::geneve_unknown_source;
   }
-  if (find(tunnelled.vni) == nullptr) return Reason::geneve_unknown_vni;
+  if (packet.vni == inbound_.vni) {
+    direction = Direction::inbound;
+  } else if (packet.vni == outbound_.vni) {
+    direction = Direction::outbound;
+  } else {
+    return Reason::geneve_unknown_vni;
+  }
   return std::nullopt;
 }
 
-ArpAnswer answer_arp(const Endpoints& endpoints, const Tunnelled& tunnelled, rte_mbuf* frame) {
-  constexpr uint16_t kFrame = sizeof(Ethernet) + sizeof(Arp);
-  const Endpoint* tunnel = endpoints.find(tunnelled.vni);
-  const auto drop = [&](Reason reason) {
-    rte_pktmbuf_free(frame);
-    return ArpAnswer{nullptr, reason};
-  };
-  if (tunnel == nullptr) return drop(Reason::geneve_unknown_vni);
-  if (frame->pkt_len < kFrame || !packet::make_contiguous(frame, kFrame)) {
-    return drop(Reason::geneve_truncated);
+std::optional<Reason> TunnelEndpoints::answer_arp(rte_mbuf* message, const Tunnelled& from,
+                                                  Direction direction, rte_mempool* pool,
+                                                  rte_mbuf*& reply) const {
+  reply = nullptr;
+  packet::Arp arp;
+  if (auto bad = ip::parse_arp(message, arp)) return bad;
+  const Tunnel& here = tunnel(direction);
+  if (arp.operation.get() != packet::Arp::kRequest ||
+      IpAddress::v4(arp.target_ip) != here.address) {
+    return Reason::geneve_arp_ignored;
   }
-  if (!packet::is_exclusive(frame)) return drop(Reason::packet_scattered);
-  auto* ethernet = rte_pktmbuf_mtod(frame, Ethernet*);
-  auto* arp = rte_pktmbuf_mtod_offset(frame, Arp*, sizeof(Ethernet));
-  const bool wellformed = arp->hardware_type == packet::be16(1) &&
-                          arp->protocol_type == packet::be16(Ethernet::kIpv4) &&
-                          arp->hardware_length == 6 && arp->protocol_length == 4;
-  if (!wellformed) return drop(Reason::geneve_bad_arp);
-  if (arp->operation != packet::be16(Arp::kRequest) ||
-      packet::IpAddress::v4(arp->target_ip) != tunnel->address) {
-    return drop(Reason::geneve_arp_not_ours);
-  }
-  packet::trim_to(frame, kFrame);  // the padding of a minimal frame
-  const packet::MacAddress asker = arp->sender_mac;
-  const packet::be32 asker_ip = arp->sender_ip;
-  arp->operation = packet::be16(Arp::kReply);
-  arp->sender_mac = tunnel->mac;
-  arp->sender_ip = tunnel->address.v4_wire();
-  arp->target_mac = asker;
-  arp->target_ip = asker_ip;
-  ethernet->destination = asker;
-  ethernet->source = tunnel->mac;
-  rte_mbuf* answer = encapsulate(frame, tunnelled.destination, tunnelled.source, tunnelled.vni,
-                                 static_cast<uint16_t>(0xc000 | (tunnelled.vni & 0x3ff)));
-  if (answer == nullptr) return {nullptr, Reason::packet_no_buffer};
-  return {answer, std::nullopt};
+  rte_mbuf* answer = ip::make_arp_reply(arp, here.mac, pool);
+  if (answer == nullptr) return Reason::packet_no_buffer;
+  reply = encapsulate(answer,
+                      {.source = gateway_,
+                       .destination = from.outer.source.address,
+                       .source_port = from.outer.source.port,
+                       .vni = here.vni,
+                       .inner_source = here.mac,
+                       .inner_destination = arp.sender_mac,
+                       .inner_type = packet::Ethernet::kArp},
+                      pool);
+  if (reply == nullptr) return Reason::packet_no_buffer;
+  return std::nullopt;
 }
 
 }  // namespace isthmus::geneve

@@ -2,226 +2,227 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "nat/table.h"
 
-#include <algorithm>
-#include <bit>
+#include <cassert>
 
-#include <rte_mbuf.h>
-
-#include "packet/checksum.h"
-#include "packet/headers.h"
+#include "ip/icmp.h"
+#include "nat/rewrite.h"
 
 namespace isthmus::nat {
 namespace {
 
+using packet::HashIndex;
+using packet::Parsed;
 using packet::Tcp;
+using packet::Tuple;
+using stats::Reason;
 
-constexpr uint32_t kNone = UINT32_MAX;
+// Ports that are tried before a leg is refused: with this many taken in a row the range is full.
+constexpr unsigned kPortAttempts = 256;
 
-void write_addresses(packet::Parsed& parsed, const packet::Tuple& to) {
-  if (parsed.is_v4()) {
-    auto* ip = parsed.l3<packet::Ipv4>();
-    packet::ChecksumDelta delta;
-    delta.replace(ip->source, to.source.address.v4_wire());
-    delta.replace(ip->destination, to.destination.address.v4_wire());
-    // TTL and protocol share a 16-bit word of the header.
-    const packet::be16 before(static_cast<uint16_t>(ip->ttl << 8 | ip->protocol));
-    --ip->ttl;
-    delta.replace(before, packet::be16(static_cast<uint16_t>(ip->ttl << 8 | ip->protocol)));
-    ip->source = to.source.address.v4_wire();
-    ip->destination = to.destination.address.v4_wire();
-    delta.apply(ip->checksum);
-  } else {
-    auto* ip = parsed.l3<packet::Ipv6>();
-    std::copy_n(to.source.address.bytes().data(), 16, ip->source);
-    std::copy_n(to.destination.address.bytes().data(), 16, ip->destination);
-    --ip->hop_limit;
-  }
+// Sequence space that a segment takes (RFC 9293 section 3.4).
+uint32_t segment_length(const Parsed& packet) {
+  const uint8_t flags = packet.tcp()->flags;
+  return packet.payload_length + ((flags & Tcp::kSyn) != 0 ? 1 : 0) +
+         ((flags & Tcp::kFin) != 0 ? 1 : 0);
 }
 
-void rewrite(packet::Parsed& parsed, const packet::Tuple& to) {
-  Tcp* tcp = parsed.tcp();
-  packet::ChecksumDelta delta;
-  delta.replace(parsed.tuple.source.address, to.source.address);
-  delta.replace(parsed.tuple.destination.address, to.destination.address);
-  const packet::be16 source(to.source.port);
-  const packet::be16 destination(to.destination.port);
-  // A partial checksum field holds the pseudo header's sum, in which no port is.
-  const uint64_t checked = parsed.mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
-  if (checked == RTE_MBUF_F_RX_L4_CKSUM_NONE) {
-    delta.apply_partial(tcp->checksum);
-  } else {
-    delta.replace(tcp->source_port, source);
-    delta.replace(tcp->destination_port, destination);
-    delta.apply(tcp->checksum);
-  }
-  tcp->source_port = source;
-  tcp->destination_port = destination;
-  write_addresses(parsed, to);
-  parsed.tuple = to;
-  --parsed.ttl;
+bool is_after(uint32_t a, uint32_t b) {
+  return static_cast<int32_t>(a - b) > 0;
+}
+
+Side other(Side side) {
+  return side == Side::client ? Side::upstream : Side::client;
+}
+
+// What packets from one side look like when they arrive, and when they leave again.
+Tuple received_from(const Entry& entry, Side side) {
+  return side == Side::client ? entry.client : entry.upstream.reversed();
+}
+Tuple sent_on(const Entry& entry, Side from) {
+  return from == Side::client ? entry.upstream : entry.client.reversed();
 }
 
 }  // namespace
 
-Table::Table(const Options& options, const packet::SipKey& key, timer::Instant now)
-    : options_(options),
-      key_(key),
-      mask_(std::bit_ceil(options.capacity * 2) - 1),
-      wheel_(now),
-      buckets_(std::make_unique<uint32_t[]>(mask_ + 1)),
-      entries_(std::make_unique<Entry[]>(options.capacity)),
-      free_(std::make_unique<uint32_t[]>(options.capacity)) {
-  std::fill_n(buckets_.get(), mask_ + 1, kNone);
-  for (uint32_t i = 0; i < options_.capacity; ++i) free_[i] = options_.capacity - 1 - i;
+Table::Table(const Config& config, timer::Instant now)
+    : config_(config), wheel_(now), index_(config.capacity * 2), entries_(config.capacity) {
+  free_.reserve(config.capacity);
+  for (uint32_t i = config.capacity; i != 0; --i) free_.push_back(i - 1);
 }
 
-uint32_t Table::bucket(const packet::Tuple& tuple) const {
-  return static_cast<uint32_t>(packet::siphash(key_, tuple)) & mask_;
+Table::~Table() {
+  for (Entry& entry : entries_) wheel_.cancel(entry);
 }
 
-std::optional<Table::Found> Table::find(const packet::Tuple& tuple) const {
-  for (uint32_t node = buckets_[bucket(tuple)]; node != kNone; node = side(node).next) {
-    Entry& entry = entries_[node / 2];
-    if (key(entry, node % 2) == tuple) return Found{&entry, static_cast<Direction>(node % 2)};
+Found Table::find(const Tuple& received) const {
+  const auto side_of = [](uint32_t number) { return static_cast<Side>(number % 2); };
+  const uint32_t number =
+      index_.find(packet::siphash(config_.key, received), [&](uint32_t candidate) {
+        return received_from(entries_[candidate / 2], side_of(candidate)) == received;
+      });
+  if (number == HashIndex::kNone) return {};
+  return {const_cast<Entry*>(&entries_[number / 2]), side_of(number)};
+}
+
+std::optional<Tuple> Table::choose(const Tuple& client, const packet::IpAddress& source,
+                                   const packet::Endpoint& destination,
+                                   const PortChoice& port) const {
+  const auto is_free = [&](const Tuple& leg) {
+    return !find(leg.reversed()) && (port.others == nullptr || !port.others->in_use(leg));
+  };
+  if (port.keep) {
+    const Tuple leg{{source, client.source.port}, destination};
+    return is_free(leg) ? std::optional(leg) : std::nullopt;
+  }
+  uint32_t start = port.start;
+  for (unsigned attempt = 0; attempt < kPortAttempts; ++attempt) {
+    const auto chosen =
+        packet::choose_port(source, destination, *port.owners, port.worker, port.range, start);
+    if (!chosen) return std::nullopt;
+    const Tuple leg{{source, *chosen}, destination};
+    // The client's own port is what the host's connection tracking would mistake for the captured
+    // connection, so it is never the fresh one.
+    if (*chosen != client.source.port && is_free(leg)) return leg;
+    start = *chosen - port.range.low + 1u;
   }
   return std::nullopt;
 }
 
-void Table::link(uint32_t node, const packet::Tuple& tuple) {
-  uint32_t& head = buckets_[bucket(tuple)];
-  side(node).next = head;
-  head = node;
-}
-
-void Table::unlink(uint32_t node, const packet::Tuple& tuple) {
-  uint32_t* at = &buckets_[bucket(tuple)];
-  while (*at != node) at = &side(*at).next;
-  *at = side(node).next;
-}
-
-Entry* Table::add(const packet::Tuple& client, const packet::Tuple& upstream, uint64_t cookie,
-                  timer::Instant now) {
-  if (size_ == options_.capacity) return nullptr;
-  if (in_use(client) || in_use(upstream.reversed())) return nullptr;
-  const uint32_t index = free_[options_.capacity - ++size_];
-  Entry& entry = entries_[index];
-  entry.client_ = client;
-  entry.upstream_ = upstream;
-  entry.cookie_ = cookie;
-  entry.sides_[0] = entry.sides_[1] = {};
-  entry.state_ = State::opening;
-  entry.in_use_ = true;
-  link(index * 2, client);
-  link(index * 2 + 1, upstream.reversed());
-  wheel_.arm(entry, now + options_.opening);
-  return &entry;
+std::optional<Reason> Table::create(const Tuple& client, const packet::IpAddress& source,
+                                    const packet::Endpoint& destination, const PortChoice& port,
+                                    uint64_t cookie, timer::Instant now, Entry*& out) {
+  out = nullptr;
+  if (free_.empty()) return Reason::nat_table_full;
+  if (find(client)) return Reason::nat_no_port;
+  const auto upstream = choose(client, source, destination, port);
+  // A leg whose replies would look like the client's own packets cannot be told apart.
+  if (!upstream || upstream->reversed() == client) return Reason::nat_no_port;
+  const uint32_t number = free_.back();
+  free_.pop_back();
+  Entry& entry = entries_[number];
+  entry.client = client;
+  entry.upstream = *upstream;
+  entry.cookie = cookie;
+  entry.state = State::opening;
+  entry.halves[0] = entry.halves[1] = Entry::Half();
+  entry.in_use = true;
+  index_.insert(packet::siphash(config_.key, client), number * 2);
+  index_.insert(packet::siphash(config_.key, upstream->reversed()), number * 2 + 1);
+  wheel_.arm(entry, now + config_.transitory);
+  out = &entry;
+  return std::nullopt;
 }
 
 void Table::remove(Entry& entry) {
-  const auto index = static_cast<uint32_t>(&entry - entries_.get());
+  const auto number = static_cast<uint32_t>(&entry - entries_.data());
   wheel_.cancel(entry);
-  unlink(index * 2, key(entry, 0));
-  unlink(index * 2 + 1, key(entry, 1));
-  entry.in_use_ = false;
-  free_[options_.capacity - size_--] = index;
+  index_.erase(packet::siphash(config_.key, entry.client), number * 2);
+  index_.erase(packet::siphash(config_.key, entry.upstream.reversed()), number * 2 + 1);
+  entry.in_use = false;
+  free_.push_back(number);
 }
 
-Change Table::follow(Entry& entry, Direction direction, const packet::Parsed& parsed) {
-  const Tcp* tcp = parsed.tcp();
-  const bool from_upstream = direction == Direction::to_client;
-  auto& sender = entry.sides_[Entry::index(direction)];
-  const bool first_byte = from_upstream && sender.bytes == 0 && parsed.payload_length != 0;
-  ++sender.packets;
-  sender.bytes += parsed.payload_length;
-  if ((tcp->flags & Tcp::kAck) != 0) {
-    sender.last_ack = tcp->acknowledgment.get();
-    sender.acked = true;
-  }
-  if (entry.state_ == State::closed) return Change::none;
-  if ((tcp->flags & Tcp::kRst) != 0) {
-    const bool refused = from_upstream && entry.state_ == State::opening;
-    entry.state_ = State::closed;
-    return refused ? Change::refused : Change::closed;
-  }
-  if ((tcp->flags & Tcp::kFin) != 0) sender.fin = true;
-  if (entry.sides_[0].fin && entry.sides_[1].fin) {
-    entry.state_ = State::closed;
-    return Change::closed;
-  }
-  if (entry.state_ == State::opening && from_upstream &&
-      (tcp->flags & (Tcp::kSyn | Tcp::kAck)) == (Tcp::kSyn | Tcp::kAck)) {
-    entry.state_ = State::established;
-    return Change::answered;
-  }
-  return first_byte ? Change::first_byte : Change::none;
+bool Table::reopens(const Found& found, const Parsed& packet) {
+  constexpr uint8_t kOpening = Tcp::kSyn | Tcp::kAck | Tcp::kRst;
+  return found.from == Side::client &&
+         (found.entry->state == State::closing || found.entry->state == State::denied) &&
+         (packet.tcp()->flags & kOpening) == Tcp::kSyn;
 }
 
-std::optional<Hit> Table::translate(packet::Parsed& parsed, timer::Instant now) {
-  const auto found = find(parsed.tuple);
-  if (!found) return std::nullopt;
-  Entry& entry = *found->entry;
-  // A new connection on the same ports: it is classified like any other.
-  if (entry.state_ == State::closed && found->direction == Direction::to_upstream &&
-      (parsed.tcp()->flags & (Tcp::kSyn | Tcp::kAck)) == Tcp::kSyn) {
-    remove(entry);
-    return std::nullopt;
+timer::Duration Table::timeout(State state) const {
+  switch (state) {
+    case State::established:
+      return config_.established;
+    case State::denied:
+      return config_.denied;
+    case State::opening:
+    case State::closing:
+      break;
   }
-  const Change change = follow(entry, found->direction, parsed);
-  const timer::Duration idle = entry.state_ == State::opening       ? options_.opening
-                               : entry.state_ == State::established ? options_.established
-                                                                    : options_.closed;
-  wheel_.arm(entry, now + idle);
-  rewrite(parsed,
-          found->direction == Direction::to_upstream ? entry.upstream_ : entry.client_.reversed());
-  return Hit{&entry, found->direction, change};
+  return config_.transitory;
 }
 
-rte_mbuf* Table::make_reset(const Entry& entry, Direction direction, rte_mempool* pool) const {
-  const bool to_upstream = direction == Direction::to_upstream;
-  // What the receiver expects next is what it acknowledged last, in the other direction.
-  const auto& receiver = entry.sides_[to_upstream ? 1 : 0];
-  if (!receiver.acked) return nullptr;
-  rte_mbuf* mbuf = rte_pktmbuf_alloc(pool);
-  if (mbuf == nullptr) return nullptr;
-  const packet::Tuple tuple = to_upstream ? entry.upstream_ : entry.client_.reversed();
-  const bool v4 = tuple.source.address.is_v4();
-  const uint16_t l3_length = v4 ? sizeof(packet::Ipv4) : sizeof(packet::Ipv6);
-  char* data = rte_pktmbuf_append(mbuf, static_cast<uint16_t>(l3_length + sizeof(Tcp)));
-  if (v4) {
-    packet::Ipv4 ip{};
-    ip.version_ihl = 0x45;
-    ip.total_length = packet::be16(sizeof(packet::Ipv4) + sizeof(Tcp));
-    ip.fragment = packet::be16(packet::Ipv4::kDontFragment);
-    ip.ttl = 64;
-    ip.protocol = packet::kProtoTcp;
-    ip.source = tuple.source.address.v4_wire();
-    ip.destination = tuple.destination.address.v4_wire();
-    ip.checksum = packet::ipv4_header_checksum(&ip, sizeof ip);
-    std::memcpy(data, &ip, sizeof ip);
-  } else {
-    packet::Ipv6 ip{};
-    ip.version_class_flow = packet::be32(6u << 28);
-    ip.payload_length = packet::be16(sizeof(Tcp));
-    ip.next_header = packet::kProtoTcp;
-    ip.hop_limit = 64;
-    std::copy_n(tuple.source.address.bytes().data(), 16, ip.source);
-    std::copy_n(tuple.destination.address.bytes().data(), 16, ip.destination);
-    std::memcpy(data, &ip, sizeof ip);
+// Follows the connection loosely, as RFC 5382 and RFC 7857 want it: the state chooses a timeout,
+// and no segment is judged.
+void Table::follow(Entry& entry, Side from, const Parsed& packet) {
+  const Tcp& tcp = *packet.tcp();
+  Entry::Half& half = entry.half(from);
+  const uint32_t next = tcp.sequence.get() + segment_length(packet);
+  if (half.packets == 0 || is_after(next, half.next_sequence)) half.next_sequence = next;
+  if ((tcp.flags & Tcp::kAck) != 0) {
+    half.acknowledged = tcp.acknowledgment.get();
+    half.acknowledges = true;
   }
-  Tcp tcp{};
-  tcp.source_port = packet::be16(tuple.source.port);
-  tcp.destination_port = packet::be16(tuple.destination.port);
-  tcp.sequence = packet::be32(receiver.last_ack);
-  tcp.data_offset = 5 << 4;
-  tcp.flags = Tcp::kRst;
-  tcp.checksum = packet::pseudo_header_sum(tuple.source.address, tuple.destination.address,
-                                           packet::kProtoTcp, sizeof tcp)
-                     .add(&tcp, sizeof tcp)
-                     .checksum();
-  std::memcpy(data + l3_length, &tcp, sizeof tcp);
-  mbuf->l3_len = l3_length;
-  mbuf->l4_len = sizeof tcp;
-  return mbuf;
+  if ((tcp.flags & Tcp::kFin) != 0) half.fin = true;
+  ++half.packets;
+  half.bytes += packet.mbuf->pkt_len;
+
+  if (entry.state == State::opening && from == Side::client && half.acknowledges &&
+      entry.half(Side::upstream).acknowledges) {
+    entry.state = State::established;
+  }
+  if ((tcp.flags & Tcp::kRst) != 0 || (half.fin && entry.half(other(from)).fin)) {
+    entry.state = State::closing;
+  }
+}
+
+std::optional<Reason> Table::translate(const Found& found, Parsed& packet, timer::Instant now) {
+  assert(packet.protocol == packet::kProtoTcp && !packet.is_fragment);
+  Entry& entry = *found.entry;
+  if (entry.state == State::denied) return Reason::nat_denied;
+  if (!ip::decrement_ttl(packet)) return Reason::nat_ttl_exceeded;
+  follow(entry, found.from, packet);
+  rewrite(packet, sent_on(entry, found.from));
+  wheel_.arm(entry, now + timeout(entry.state));
+  return std::nullopt;
+}
+
+std::optional<Reason> Table::translate_error(const Found& found, Parsed& packet) {
+  if (packet.ttl <= 1) return Reason::nat_ttl_exceeded;
+  // The quoted packet was sent towards the side that the error comes from; it came to the gateway
+  // from the other one.
+  const Tuple quoted = received_from(*found.entry, other(found.from));
+  if (auto bad = rewrite_error(packet, quoted)) return bad;
+  ip::decrement_ttl(packet);
+  return std::nullopt;
+}
+
+Table::Resets Table::reset(Entry& entry, rte_mempool* pool, timer::Instant now) {
+  // A RST counts only with exactly the sequence number that its receiver expects next (RFC 5961):
+  // what it acknowledged last. Data in flight may have moved that on; then the receiver answers
+  // with a challenge ACK, and make_reset_reply() has the right number.
+  const auto make = [&](Side to, const Tuple& leg) -> rte_mbuf* {
+    const Entry::Half& receiver = entry.half(to);
+    const Entry::Half& sender = entry.half(other(to));
+    if (receiver.acknowledges) {
+      return make_segment(leg, Tcp::kRst | Tcp::kAck, receiver.acknowledged, receiver.next_sequence,
+                          pool);
+    }
+    if (receiver.packets != 0) {  // its SYN is refused (RFC 9293 section 3.10.7.3)
+      return make_segment(leg, Tcp::kRst | Tcp::kAck, 0, receiver.next_sequence, pool);
+    }
+    if (sender.packets == 0) return nullptr;
+    return make_segment(leg, Tcp::kRst, sender.next_sequence, 0, pool);
+  };
+  Resets resets;
+  if (entry.state != State::closing) {
+    resets.to_client = make(Side::client, entry.client.reversed());
+    resets.to_upstream = make(Side::upstream, entry.upstream);
+  }
+  entry.state = State::denied;
+  wheel_.arm(entry, now + config_.denied);
+  return resets;
+}
+
+rte_mbuf* make_reset_reply(const Parsed& segment, rte_mempool* pool) {
+  const Tcp& tcp = *segment.tcp();
+  if ((tcp.flags & Tcp::kRst) != 0) return nullptr;
+  const Tuple back = segment.tuple.reversed();
+  if ((tcp.flags & Tcp::kAck) != 0) {
+    return make_segment(back, Tcp::kRst, tcp.acknowledgment.get(), 0, pool);
+  }
+  return make_segment(back, Tcp::kRst | Tcp::kAck, 0, tcp.sequence.get() + segment_length(segment),
+                      pool);
 }
 
 }  // namespace isthmus::nat

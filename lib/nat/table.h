@@ -1,152 +1,177 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// Plaintext TCP flows of one worker that pass through packet by packet: addresses and ports are
-// rewritten, sequence numbers untouched. The source address stays the client's (the upstream sees
-// who it is); the source port is fresh where the caller says so; the destination may be another.
-// All memory is taken at construction; a full table refuses.
+// Plaintext flows whose both legs are plain TCP are not terminated but translated, packet by packet
+// (docs/architecture.md, "Plaintext stays packets"): addresses and ports change, sequence numbers
+// do not. The table belongs to one worker and holds TCP only, since UDP bypasses the gateway.
+//
+// An entry joins two legs, each named by the tuple of its packets in the client's direction:
+//   client leg     client -> what the client called       (received from the client)
+//   upstream leg   client or its stand-in -> upstream      (sent to the upstream)
+// and it is found by what arrives: the client leg's tuple, or the upstream leg's reversed.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
+#include <vector>
 
-#include "packet/address.h"
+#include <rte_mbuf.h>
+
+#include "packet/hash_index.h"
+#include "packet/owner.h"
 #include "packet/parse.h"
 #include "packet/siphash.h"
-#include "timer/time.h"
+#include "stats/reason.h"
 #include "timer/wheel.h"
-
-struct rte_mempool;
 
 namespace isthmus::nat {
 
-struct Options {
-  uint32_t capacity = 65536;  // flows
-  // RFC 5382 REQ-5 asks for 4 minutes at least while a connection opens or closes, and 2 hours 4
-  // minutes once it is open. A closed connection needs its entry only for what is still on the way.
-  timer::Duration opening = std::chrono::minutes(4);
+// Where a packet comes from.
+enum class Side : uint8_t { client, upstream };
+
+// RFC 5382 section 5: what the translator knows of a connection.
+enum class State : uint8_t {
+  opening,      // a SYN has passed, the handshake is not complete
+  established,  // SYNs of both sides and the client's ACK
+  closing,      // FINs of both sides, or a RST
+  denied,       // reset by a policy change: every further segment is answered with RST
+};
+
+struct Config {
+  uint32_t capacity = 65536;  // entries
+  packet::SipKey key;
+  // RFC 5382 REQ-5: at least 2 hours 4 minutes established, 4 minutes otherwise.
   timer::Duration established = std::chrono::minutes(124);
-  timer::Duration closed = std::chrono::seconds(10);
+  timer::Duration transitory = std::chrono::minutes(4);
+  timer::Duration denied = std::chrono::minutes(1);
 };
 
-enum class Direction : uint8_t { to_upstream = 0, to_client = 1 };
-
-// What the packet that was just translated changed in its flow.
-enum class Change : uint8_t {
-  none,
-  answered,    // the upstream's SYN-ACK
-  refused,     // a RST before that
-  first_byte,  // the first payload towards the client
-  closed,      // FIN both ways, or a RST
-};
-
-enum class State : uint8_t { opening, established, closed };
-
-class Entry : public timer::Wheel::Entry {
- public:
-  const packet::Tuple& client() const { return client_; }      // as the client sends
-  const packet::Tuple& upstream() const { return upstream_; }  // as it leaves to the upstream
-  uint64_t cookie() const { return cookie_; }                  // the caller's
-  State state() const { return state_; }
-  uint64_t bytes(Direction direction) const { return sides_[index(direction)].bytes; }
-  uint64_t packets(Direction direction) const { return sides_[index(direction)].packets; }
-
- private:
-  friend class Table;
-  static constexpr unsigned index(Direction direction) { return static_cast<unsigned>(direction); }
-
-  // One direction's traffic; side 0 is sent by the client.
-  struct Side {
-    uint64_t bytes = 0;  // payload, retransmissions included
+struct Entry : timer::Wheel::Entry {
+  struct Half {  // what one side has sent
     uint64_t packets = 0;
-    uint32_t last_ack = 0;  // what the sender of this direction expects next
-    bool acked = false;     // last_ack is known
+    uint64_t bytes = 0;          // of IP packets
+    uint32_t next_sequence = 0;  // behind the highest byte seen
+    uint32_t acknowledged = 0;   // the last acknowledgment: where the other side's data is expected
+    bool acknowledges = false;   // an ACK has been seen
     bool fin = false;
-    uint32_t next = UINT32_MAX;  // hash chain of this direction's tuple
   };
 
-  packet::Tuple client_;
-  packet::Tuple upstream_;
-  uint64_t cookie_ = 0;
-  Side sides_[2];
-  State state_ = State::opening;
-  bool in_use_ = false;
+  packet::Tuple client;
+  packet::Tuple upstream;
+  uint64_t cookie = 0;  // the creator's, a flow id
+  State state = State::opening;
+  Half halves[2];  // by Side
+  bool in_use = false;
+
+  const Half& half(Side side) const { return halves[static_cast<unsigned>(side)]; }
+  Half& half(Side side) { return halves[static_cast<unsigned>(side)]; }
 };
 
-struct Hit {
-  Entry* entry;
-  Direction direction;
-  Change change;
+struct Found {
+  Entry* entry = nullptr;  // null: none
+  Side from = Side::client;
+
+  explicit operator bool() const { return entry != nullptr; }
+};
+
+// Knows which upstream tuples are taken by somebody else than the table: the worker's own TCP
+// connections, which draw their ports from the same range.
+class PortsInUse {
+ public:
+  virtual bool in_use(const packet::Tuple& upstream) const = 0;
+
+ protected:
+  ~PortsInUse() = default;
+};
+
+// How the upstream leg gets its source port.
+struct PortChoice {
+  bool keep = false;  // pod ports: the client's own; the rest counts for node ports only
+  const packet::IndirectionTable* owners = nullptr;  // replies must come home to `worker`
+  uint8_t worker = 0;
+  packet::PortRange range;
+  uint32_t start = 0;  // random, so that ports are not guessed
+  const PortsInUse* others = nullptr;
 };
 
 class Table {
  public:
-  Table(const Options& options, const packet::SipKey& key, timer::Instant now);
+  Table(const Config& config, timer::Instant now);
+  ~Table();
   Table(const Table&) = delete;
   Table& operator=(const Table&) = delete;
 
-  // Null when the table is full or a tuple is taken. upstream.source.port is what ports() chose.
-  Entry* add(const packet::Tuple& client, const packet::Tuple& upstream, uint64_t cookie,
-             timer::Instant now);
-  // Whether packets of this tuple would be translated.
-  bool in_use(const packet::Tuple& tuple) const { return find(tuple).has_value(); }
-  struct Found {
-    Entry* entry;
-    Direction direction;
+  // Adds an entry for a flow from client.source that called client.destination and goes to
+  // `destination`, seen there as `source`. Refused with nat_table_full or nat_no_port. The pointer
+  // is valid until the entry is removed or expires.
+  std::optional<stats::Reason> create(const packet::Tuple& client, const packet::IpAddress& source,
+                                      const packet::Endpoint& destination, const PortChoice& port,
+                                      uint64_t cookie, timer::Instant now, Entry*& out);
+
+  // The entry that a packet with this tuple belongs to.
+  Found find(const packet::Tuple& received) const;
+
+  // A SYN of the client for a connection that has ended: to be classified as a new flow, after
+  // remove() of the old entry.
+  static bool reopens(const Found& found, const packet::Parsed& packet);
+
+  // Rewrites a TCP packet (not a fragment, its headers exclusively ours) for the other leg, takes
+  // one off its TTL, follows the connection's state and counts. On a reason the packet is
+  // unchanged: nat_ttl_exceeded, or nat_denied (answer it by make_reset_reply()).
+  std::optional<stats::Reason> translate(const Found& found, packet::Parsed& packet,
+                                         timer::Instant now);
+
+  // Rewrites an ICMP error about a packet that the gateway sent on one of the legs (`found` is
+  // find(embedded tuple reversed)): the quoted headers and the outer addresses (RFC 5508 section
+  // 4.2). On a reason the packet is unchanged.
+  std::optional<stats::Reason> translate_error(const Found& found, packet::Parsed& packet);
+
+  // Ends a connection: RSTs for both sides, null where the pool is empty or nothing can be said
+  // yet. The entry stays a while as `denied`.
+  struct Resets {
+    rte_mbuf* to_client = nullptr;
+    rte_mbuf* to_upstream = nullptr;
   };
-  std::optional<Found> find(const packet::Tuple& tuple) const;
+  Resets reset(Entry& entry, rte_mempool* pool, timer::Instant now);
 
-  // A TCP packet of a known flow: rewrites its addresses, ports and checksums in place, counts its
-  // TTL down, and follows the connection's state. Empty: the flow is not known, the packet is as it
-  // was. The caller has made sure that the TTL is above one.
-  std::optional<Hit> translate(packet::Parsed& packet, timer::Instant now);
-
-  // Forgets a flow; nothing is sent.
   void remove(Entry& entry);
-  // A RST that the receiver of this direction accepts (RFC 5961: exactly what it expects next).
-  // Null when the pool is empty or that side has not acknowledged anything yet.
-  rte_mbuf* make_reset(const Entry& entry, Direction direction, rte_mempool* pool) const;
 
-  // Flows that have been idle for too long are shown to expired(Entry&) and removed. Bounded.
-  template <typename Expired>
-  void advance(timer::Instant now, Expired&& expired) {
-    constexpr unsigned kPerTurn = 64;
-    wheel_.advance(now, kPerTurn, [&](timer::Wheel::Entry& timer) {
-      auto& entry = static_cast<Entry&>(timer);
-      expired(entry);
+  // Removes idle entries, at most max of them; each is shown to gone(const Entry&) first.
+  template <typename Gone>
+  void advance(timer::Instant now, unsigned max, Gone&& gone) {
+    wheel_.advance(now, max, [&](timer::Wheel::Entry& e) {
+      auto& entry = static_cast<Entry&>(e);
+      gone(static_cast<const Entry&>(entry));
       remove(entry);
     });
   }
   timer::Instant next_deadline() const { return wheel_.next_deadline(); }
 
-  template <typename Visitor>
-  void for_each(Visitor&& visit) {
-    for (uint32_t i = 0; i < options_.capacity; ++i) {
-      if (entries_[i].in_use_) visit(entries_[i]);
+  size_t size() const { return entries_.size() - free_.size(); }
+  size_t capacity() const { return entries_.size(); }
+  // Calls visit(Entry&) for each entry; visit may reset but not remove.
+  template <typename Visit>
+  void for_each(Visit&& visit) {
+    for (Entry& entry : entries_) {
+      if (entry.in_use) visit(entry);
     }
   }
-  uint32_t size() const { return size_; }
 
  private:
-  uint32_t bucket(const packet::Tuple& tuple) const;
-  // Of the direction's packets as they arrive.
-  static packet::Tuple key(const Entry& entry, unsigned side) {
-    return side == 0 ? entry.client_ : entry.upstream_.reversed();
-  }
-  void link(uint32_t node, const packet::Tuple& tuple);
-  void unlink(uint32_t node, const packet::Tuple& tuple);
-  Entry::Side& side(uint32_t node) const { return entries_[node / 2].sides_[node % 2]; }
-  Change follow(Entry& entry, Direction direction, const packet::Parsed& packet);
+  std::optional<packet::Tuple> choose(const packet::Tuple& client, const packet::IpAddress& source,
+                                      const packet::Endpoint& destination,
+                                      const PortChoice& port) const;
+  void follow(Entry& entry, Side from, const packet::Parsed& packet);
+  timer::Duration timeout(State state) const;
 
-  const Options options_;
-  const packet::SipKey key_;
-  const uint32_t mask_;
-  uint32_t size_ = 0;
+  const Config config_;
   timer::Wheel wheel_;
-  // A node is an entry and a side: entry * 2 + side.
-  std::unique_ptr<uint32_t[]> buckets_;
-  std::unique_ptr<Entry[]> entries_;
-  std::unique_ptr<uint32_t[]> free_;  // a stack of capacity - size_ indices
+  packet::HashIndex index_;  // of entry number * 2 + side
+  std::vector<Entry> entries_;
+  std::vector<uint32_t> free_;
 };
+
+// The RST that answers a segment which belongs to nothing (RFC 9293 section 3.10.7.1), or null: a
+// RST is not answered, and the pool may be empty. An L3 packet, checksums complete.
+rte_mbuf* make_reset_reply(const packet::Parsed& segment, rte_mempool* pool);
 
 }  // namespace isthmus::nat
