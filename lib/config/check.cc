@@ -160,6 +160,17 @@ class Checker {
     }
   }
 
+  // By an address of the port, or by a route without via: a /32 may be its own link.
+  bool on_link(const packet::IpAddress& via, const Port& port) const {
+    const auto& own = port.addresses;
+    const auto& routes = config_.routes;
+    return std::any_of(own.begin(), own.end(),
+                       [&](const InterfaceAddress& a) { return a.network().contains(via); }) ||
+           std::any_of(routes.begin(), routes.end(), [&](const Route& route) {
+             return !route.via && route.port == port.name && route.prefix.contains(via);
+           });
+  }
+
   void check_route(const yaml::Node& place, const Route& route) {
     const Port* port = find_port(route.port);
     if (port == nullptr) throw Failure(place, fmt::format("there is no port {}", route.port));
@@ -173,10 +184,7 @@ class Checker {
     if (route.via->is_v4() != route.prefix.address.is_v4()) {
       throw Failure(place, "prefix and via are of different families");
     }
-    const bool on_link = std::any_of(
-        port->addresses.begin(), port->addresses.end(),
-        [&](const InterfaceAddress& own) { return own.network().contains(*route.via); });
-    if (!on_link) {
+    if (!on_link(*route.via, *port)) {
       throw Failure(
           place, fmt::format("{} is on no network of port {}", route.via->to_string(), route.port));
     }
