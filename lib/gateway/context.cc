@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "gateway/context.h"
+
+namespace isthmus::gateway {
+
+uint16_t Context::interface_to(const packet::IpAddress& address) const {
+  const auto* route = plan->routes.lookup(address);
+  return route == nullptr ? flow::kNoInterface : route->port;
+}
+
+uint16_t Context::mtu_to(const packet::IpAddress& address) const {
+  constexpr uint16_t kLeast = 576;
+  const uint16_t interface = interface_to(address);
+  return interface == flow::kNoInterface ? kLeast : plan->interfaces[interface].mtu;
+}
+
+flow::Record* open_record(Context& context, flow::Kind kind, capture::Class capture_class,
+                          const packet::Tuple& client, const Arrival& arrival) {
+  flow::Record* record = context.flows.open(context.now);
+  if (record == nullptr) {
+    context.reasons.count(stats::Reason::gateway_flows_full);
+    return nullptr;
+  }
+  record->kind = kind;
+  record->capture = capture_class;
+  record->in_interface = arrival.interface;
+  record->vni = arrival.vni;
+  record->geneve_source = arrival.geneve_source;
+  record->client = client;
+  return record;
+}
+
+void close_record(Context& context, flow::Record* record, stats::Reason reason) {
+  if (reason != stats::Reason::count_) record->reason = reason;
+  context.flows.close(record, context.now);
+}
+
+}  // namespace isthmus::gateway

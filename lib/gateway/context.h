@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// What the parts of one worker share: its turn's time and plan, and the machinery below. The Worker
+// owns it all and refreshes the first three before each turn.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "flow/table.h"
+#include "gateway/plan.h"
+#include "gateway/random.h"
+#include "hbone/engine.h"
+#include "hbone/pool.h"
+#include "nat/table.h"
+#include "packet/owner.h"
+#include "packet/pools.h"
+#include "proxy/profile.h"
+#include "stats/reason.h"
+#include "tcp/engine.h"
+#include "timer/time.h"
+
+namespace isthmus::gateway {
+
+// How the packet that opened a flow came in.
+struct Arrival {
+  uint16_t interface = 0;
+  uint32_t vni = 0;  // 0: not by Geneve
+  packet::IpAddress geneve_source;
+};
+
+struct Context {
+  timer::Instant now{};
+  tls::WallTime wall{};
+  const Plan* plan = nullptr;
+
+  unsigned index = 0;    // of the worker
+  unsigned workers = 1;  // in the process
+  packet::Pools pools;
+  stats::ReasonCounters& reasons;
+  flow::Table& flows;
+  Random& random;
+  tcp::Engine& tcp;
+  nat::Table& nat;
+  packet::IndirectionTable owners;
+
+  proxy::Settings settings() const {
+    return {plan->profile, plan->own_addresses, plan->plaintext_past_waypoint};
+  }
+  // The MTU towards an address, and the interface that leads there.
+  uint16_t interface_to(const packet::IpAddress& address) const;
+  uint16_t mtu_to(const packet::IpAddress& address) const;
+};
+
+// A record filled with what is known on arrival; null when the table is full (counted).
+flow::Record* open_record(Context& context, flow::Kind kind, capture::Class capture_class,
+                          const packet::Tuple& client, const Arrival& arrival);
+void close_record(Context& context, flow::Record* record, stats::Reason reason);
+
+}  // namespace isthmus::gateway

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "gateway/endings.h"
+
+namespace isthmus::gateway {
+
+using stats::Reason;
+
+Reason reason_of(relay::Cause cause) {
+  switch (cause) {
+    case relay::Cause::none:
+      return Reason::count_;
+    case relay::Cause::reset:
+      return Reason::gateway_reset;
+    case relay::Cause::refused:
+      return Reason::gateway_upstream_refused;
+    case relay::Cause::timed_out:
+      return Reason::gateway_timed_out;
+    case relay::Cause::lost:
+      return Reason::gateway_tunnel_lost;
+    case relay::Cause::no_memory:
+      return Reason::packet_no_buffer;
+    case relay::Cause::cancelled:
+      return Reason::gateway_stopped;
+  }
+  return Reason::count_;
+}
+
+Reason reason_of(tcp::Failure failure) {
+  switch (failure) {
+    case tcp::Failure::none:
+      return Reason::count_;
+    case tcp::Failure::refused:
+      return Reason::gateway_upstream_refused;
+    case tcp::Failure::reset:
+      return Reason::gateway_reset;
+    case tcp::Failure::timed_out:
+      return Reason::gateway_timed_out;
+    case tcp::Failure::unreachable:
+      return Reason::gateway_upstream_unreachable;
+    case tcp::Failure::no_memory:
+      return Reason::packet_no_buffer;
+  }
+  return Reason::count_;
+}
+
+}  // namespace isthmus::gateway

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "gateway/inbound.h"
+
+#include "gateway/endings.h"
+
+namespace isthmus::gateway {
+
+using stats::Reason;
+
+Inbound::Inbound(uint32_t streams, Context& context, hbone::Engine& hbone, Ports& ports)
+    : context_(context), hbone_(hbone), ports_(ports), streams_(streams) {}
+
+void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
+  flow::Record* record = open_record(context_, flow::Kind::tunnel,
+                                     capture::Class::inbound_hbone_15008, syn.tuple, arrival);
+  if (record == nullptr) {
+    context_.tcp.send_reset(syn, 0, context_.now);
+    return;
+  }
+  const packet::IpAddress& pod = syn.tuple.destination.address;
+  record->destination_identity = proxy::server_identity(*context_.plan->mesh, pod);
+  record->at[flow::kDecided] = context_.now;
+  const tls::IdentityPtr local = context_.plan->identity(record->destination_identity);
+
+  tcp::Options options;
+  options.mtu = context_.mtu_to(syn.tuple.source.address);
+  tcp::Connection* connection =
+      local == nullptr ? nullptr : context_.tcp.accept(syn, nullptr, options, context_.now);
+  const auto workload = packet::load_be<uint64_t>(pod.bytes().data() + 8);
+  if (connection == nullptr ||
+      !hbone_.accept(*connection, {local, workload, reinterpret_cast<uint64_t>(record)}, *this,
+                     context_.now)) {
+    if (connection != nullptr) {
+      connection->abort();
+    } else {
+      context_.tcp.send_reset(syn, 0, context_.now);
+    }
+    record->kind = flow::Kind::refused;
+    close_record(context_, record, Reason::gateway_pool_full);
+    return;
+  }
+  record->at[flow::kAccepted] = context_.now;
+}
+
+void Inbound::on_inbound_ended(uint64_t cookie, const hbone::Failure& failure) {
+  auto* record = reinterpret_cast<flow::Record*>(cookie);
+  const bool failed = failure.kind != hbone::Failure::Kind::none;
+  close_record(context_, record, failed ? failure.reason : Reason::count_);
+}
+
+void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
+  auto* carrier = reinterpret_cast<flow::Record*>(connect.cookie);
+  if (carrier->state == flow::State::opening) {
+    carrier->state = flow::State::open;
+    if (connect.peer != nullptr) carrier->peer.assign(connect.peer->to_string());
+  }
+  flow::Record* record =
+      open_record(context_, flow::Kind::inbound_stream, capture::Class::inbound_hbone_15008,
+                  connect.outer, {carrier->in_interface, carrier->vni, carrier->geneve_source});
+  if (record == nullptr) return refuse(tunnel, nullptr, 503, Reason::gateway_flows_full);
+  record->tunnel = carrier->id;
+  record->authority.assign(connect.authority);
+  record->peer.assign(carrier->peer.view());
+
+  proxy::ConnectRequest request;
+  request.method = "CONNECT";  // h2 answers the others
+  request.authority = connect.authority;
+  request.forwarded = connect.forwarded;
+  if (connect.peer != nullptr) request.peer = mesh::Identity::parse(connect.peer->to_string());
+  request.source = connect.outer.source;
+  request.original_destination = connect.outer.destination;
+  const auto decision =
+      proxy::decide_inbound_hbone(*context_.plan->mesh, context_.settings(), request);
+  record->at[flow::kDecided] = context_.now;
+  record->endpoint = decision.upstream;
+  record->through_waypoint = decision.from_waypoint;
+  record->destination_identity = decision.destination_identity;
+  if (request.peer) record->source_identity = context_.plan->mesh->find_identity(request.peer->uri);
+  record->policy.assign(context_.plan->mesh->name(decision.rbac.policy));
+  if (decision.status != 200) return refuse(tunnel, record, decision.status, decision.reason);
+
+  const uint16_t port = ports_.choose(decision.spoofed_source, decision.upstream);
+  Stream* stream = port == 0 ? nullptr : streams_.take(*this);
+  if (stream == nullptr) return refuse(tunnel, record, 503, Reason::gateway_no_port);
+  const packet::Endpoint local{decision.spoofed_source, port};
+  tcp::Options options;
+  options.mtu = context_.mtu_to(decision.upstream.address);
+  stream->dialling = context_.tcp.connect(local, decision.upstream, stream, options, context_.now);
+  if (stream->dialling == nullptr) {
+    streams_.give_back(stream);
+    return refuse(tunnel, record, 503, Reason::gateway_flows_full);
+  }
+  stream->record = record;
+  stream->tunnel = &tunnel;
+  tunnel.user = stream;
+  record->upstream = {local, decision.upstream};
+  record->out_interface = context_.interface_to(decision.upstream.address);
+  record->at[flow::kDialled] = context_.now;
+}
+
+void Inbound::refuse(hbone::Tunnel& tunnel, flow::Record* record, uint16_t status, Reason reason) {
+  tunnel.refuse(status, reason);
+  tunnel.release();
+  if (record == nullptr) return;
+  record->kind = flow::Kind::refused;
+  record->http_status = status;
+  close_record(context_, record, reason);
+}
+
+void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16_t events) {
+  if ((events & (tcp::kFailed | tcp::kClosed)) != 0) {
+    stream.dialling = nullptr;
+    stream.record->http_status = 503;
+    stream.tunnel->refuse(503, reason_of(connection.failure()));
+    return end(stream, reason_of(connection.failure()));
+  }
+  if ((events & tcp::kConnected) == 0) return;
+  flow::Record& record = *stream.record;
+  record.at[flow::kUpstream] = context_.now;
+  stream.upstream.attach(connection);
+  stream.dialling = nullptr;
+  if (!stream.tunnel->accept()) {
+    stream.tunnel->refuse(503, Reason::packet_no_buffer);
+    return end(stream, Reason::packet_no_buffer);
+  }
+  record.state = flow::State::open;
+  record.http_status = 200;
+  record.at[flow::kAccepted] = context_.now;
+  stream.pump.start(*stream.tunnel, stream.upstream, stream);
+}
+
+void Inbound::on_connect_cancelled(hbone::Tunnel& tunnel, relay::Cause) {
+  end(*static_cast<Stream*>(tunnel.user), Reason::gateway_client_gone);
+}
+
+void Inbound::finished(Stream& stream, const relay::Outcome& outcome) {
+  stream.record->bytes_to_upstream = outcome.first_to_second;
+  stream.record->bytes_to_client = outcome.second_to_first;
+  end(stream, reason_of(outcome.cause));
+}
+
+void Inbound::end(Stream& stream, Reason reason) {
+  if (stream.dialling != nullptr) {
+    stream.dialling->abort();
+  } else {
+    stream.upstream.release();
+  }
+  stream.tunnel->release();
+  close_record(context_, stream.record, reason);
+  streams_.give_back(&stream);
+}
+
+void Inbound::refresh() {
+  streams_.for_each([](Stream& stream) {
+    stream.record->bytes_to_upstream = stream.pump.first_to_second();
+    stream.record->bytes_to_client = stream.pump.second_to_first();
+  });
+}
+
+void Inbound::close_all(Reason reason) {
+  streams_.for_each([&](Stream& stream) {
+    stream.pump.cancel(relay::Cause::cancelled);
+    end(stream, reason);
+  });
+}
+
+}  // namespace isthmus::gateway

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// HBONE towards the pods of this node (class 15008): accepts the tunnels' connections, decides each
+// CONNECT, connects to the pod with the client's address as source, and answers 200 only then.
+#pragma once
+
+#include <cstdint>
+
+#include "gateway/context.h"
+#include "gateway/ports.h"
+#include "gateway/slots.h"
+#include "hbone/engine.h"
+#include "hbone/tcp_leg.h"
+#include "packet/parse.h"
+#include "proxy/inbound.h"
+#include "relay/pump.h"
+
+namespace isthmus::gateway {
+
+class Inbound final : private hbone::Service {
+ public:
+  Inbound(uint32_t streams, Context& context, hbone::Engine& hbone, Ports& ports);
+  ~Inbound() { close_all(stats::Reason::gateway_stopped); }
+
+  // A captured SYN to a pod's port 15008. The mbuf stays the caller's.
+  void open(const packet::Parsed& syn, const Arrival& arrival);
+  void refresh();
+  void close_all(stats::Reason reason);
+  uint32_t live() const { return streams_.used(); }
+
+ private:
+  // One CONNECT: first the upstream's handshake, then the pump between it and the tunnel.
+  struct Stream final : tcp::Handler, relay::PumpOwner {
+    explicit Stream(Inbound& owner) : inbound(owner) {}
+    void on_tcp(tcp::Connection& connection, uint16_t events) override {
+      inbound.upstream_event(*this, connection, events);
+    }
+    void on_pump_done(relay::Pump&, const relay::Outcome& outcome) override {
+      inbound.finished(*this, outcome);
+    }
+
+    Inbound& inbound;
+    flow::Record* record = nullptr;
+    hbone::Tunnel* tunnel = nullptr;
+    tcp::Connection* dialling = nullptr;  // until it is connected, then upstream has it
+    hbone::TcpLeg upstream;
+    relay::Pump pump;
+  };
+
+  void on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) override;
+  void on_connect_cancelled(hbone::Tunnel& tunnel, relay::Cause cause) override;
+  void on_inbound_ended(uint64_t cookie, const hbone::Failure& failure) override;
+
+  void refuse(hbone::Tunnel& tunnel, flow::Record* record, uint16_t status, stats::Reason reason);
+  void upstream_event(Stream& stream, tcp::Connection& connection, uint16_t events);
+  void finished(Stream& stream, const relay::Outcome& outcome);
+  void end(Stream& stream, stats::Reason reason);
+
+  Context& context_;
+  hbone::Engine& hbone_;
+  Ports& ports_;
+  Slots<Stream> streams_;
+};
+
+}  // namespace isthmus::gateway

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "gateway/outbound.h"
+
+#include <algorithm>
+
+#include "gateway/endings.h"
+#include "hbone/request.h"
+
+namespace isthmus::gateway {
+
+using stats::Reason;
+
+Outbound::Outbound(const OutboundOptions& options, Context& context, hbone::Pool& pool)
+    : context_(context), pool_(pool), options_(options), flows_(options.flows) {}
+
+uint32_t& Outbound::held_of(const packet::IpAddress& pod) {
+  uint32_t hash = 0;
+  for (uint8_t byte : pod.bytes()) hash = hash * 31 + byte;
+  return held_[hash % held_.size()];
+}
+
+void Outbound::open(const packet::Parsed& syn, flow::Record& record,
+                    const proxy::OutboundDecision& decision) {
+  Flow* flow = flows_.take(*this);
+  if (flow == nullptr) {
+    context_.reasons.count(Reason::gateway_flows_full);
+    context_.tcp.send_reset(syn, 0, context_.now);
+    close_record(context_, &record, Reason::gateway_flows_full);
+    return;
+  }
+  flow->record = &record;
+
+  uint32_t& held = held_of(syn.tuple.source.address);
+  const bool hold = held < options_.held_per_pod;
+  tcp::Options options;
+  options.mtu = context_.mtu_to(syn.tuple.source.address);
+  tcp::Connection* client = context_.tcp.accept(
+      syn, nullptr, options, context_.now, hold ? tcp::AcceptMode::held : tcp::AcceptMode::now);
+  if (client == nullptr) {
+    close_record(context_, &record, Reason::gateway_flows_full);
+    flows_.give_back(flow);
+    return;
+  }
+  if (hold) {
+    ++held;
+    flow->counted_as_held = true;
+  } else {
+    record.at[flow::kAccepted] = context_.now;
+  }
+  flow->client.attach(*client);
+  flow->client.observe(flow);
+  if (!dial(*flow, decision)) refuse(*flow, Reason::gateway_pool_full);
+}
+
+bool Outbound::dial(Flow& flow, const proxy::OutboundDecision& decision) {
+  flow::Record& record = *flow.record;
+  record.at[flow::kDecided] = context_.now;
+  record.upstream = {{record.client.source.address, 0}, decision.upstream};
+  record.out_interface = context_.interface_to(decision.upstream.address);
+  record.endpoint = decision.authority;
+  record.through_waypoint = decision.to_waypoint;
+  record.source_identity = decision.source_identity;
+  record.destination_identity = decision.expected.count != 0 ? decision.expected.ids[0] : 0;
+  flow.retry_key = decision.retry_key;
+
+  hbone::PoolKey key;
+  key.source = context_.plan->identity(decision.source_identity);
+  key.destination = decision.upstream;
+  key.source_address = record.client.source.address;
+  std::array<tls::IdentityPtr, hbone::kMaxDestinations> expected{};
+  unsigned count = 0;
+  for (mesh::IdentityId id : decision.expected.list()) {
+    tls::IdentityPtr identity = context_.plan->identity(id);
+    if (identity != nullptr && count < expected.size()) expected[count++] = identity;
+  }
+  if (key.source == nullptr || !key.set_destinations({expected.data(), count})) return false;
+
+  hbone::ConnectRequest request;
+  request.authority = hbone::make_authority(decision.authority);
+  record.authority.assign(request.authority.view());
+  const mesh::Workload& source = *decision.source->workload;
+  const hbone::Profile profile = context_.plan->profile == proxy::Profile::v1_18
+                                     ? hbone::Profile::istio_1_18
+                                     : hbone::Profile::head;
+  hbone::make_baggage({.cluster = source.cluster_id,
+                       .namespace_name = source.namespace_,
+                       .workload_type = source.workload_type,
+                       .workload_name = source.workload_name,
+                       .service_name = source.canonical_name,
+                       .service_version = source.canonical_revision,
+                       .region = source.locality.region,
+                       .zone = source.locality.zone},
+                      profile, request.baggage);
+  hbone::make_forwarded(record.client.source, {}, profile, request.forwarded);
+  request.traceparent = hbone::make_traceparent(context_.random.next(), context_.random.next(),
+                                                context_.random.next());
+
+  record.at[flow::kDialled] = context_.now;
+  // The pod's address is its key in limits per workload.
+  const auto workload = packet::load_be<uint64_t>(record.client.source.address.bytes().data() + 8);
+  flow.ticket =
+      pool_.open(key, request, workload, *this, reinterpret_cast<uint64_t>(&flow), context_.now);
+  return flow.ticket.valid();
+}
+
+void Outbound::on_tunnel_open(uint64_t cookie, hbone::Tunnel& tunnel) {
+  Flow& flow = *reinterpret_cast<Flow*>(cookie);
+  flow.ticket = {};
+  flow.tunnel = &tunnel;
+  flow::Record& record = *flow.record;
+  record.state = flow::State::open;
+  record.http_status = 200;
+  record.upstream = tunnel.outer();
+  record.at[flow::kUpstream] = context_.now;
+  if (flow.counted_as_held) {
+    record.at[flow::kAccepted] = context_.now;
+    flow.client.connection()->complete_accept();
+    release_hold(flow);
+  }
+  if (tunnel.peer() != nullptr) record.peer.assign(tunnel.peer()->to_string());
+  flow.pump.start(flow.client, tunnel, flow);
+}
+
+void Outbound::on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) {
+  Flow& flow = *reinterpret_cast<Flow*>(cookie);
+  flow.ticket = {};
+  if (failure.kind == hbone::Failure::Kind::http) {
+    flow.record->http_status = static_cast<uint16_t>(failure.code);
+  }
+  if (failure.retry && retry(flow)) return;
+  refuse(flow, failure.reason);
+}
+
+// Another healthy endpoint of the same service: no byte has passed yet, so nobody sees the attempt
+// that failed.
+bool Outbound::retry(Flow& flow) {
+  if (flow.retry_key.is_unspecified() || flow.attempts == kMaxAttempts) return false;
+  flow.tried[flow.attempts++] = flow.retry_key;
+  const auto decision = proxy::decide_outbound(*context_.plan->mesh, context_.settings(),
+                                               {flow.record->client.source,
+                                                flow.record->client.destination,
+                                                context_.random.next(),
+                                                {flow.tried.data(), flow.attempts}});
+  if (decision.kind != proxy::OutboundKind::hbone) return false;
+  return dial(flow, decision);
+}
+
+void Outbound::refuse(Flow& flow, Reason reason) {
+  flow.record->kind = flow::Kind::refused;
+  end(flow, reason);
+}
+
+void Outbound::abandoned(Flow& flow, relay::Cause cause) {
+  if (flow.ticket.valid()) pool_.cancel(flow.ticket);
+  end(flow, reason_of(cause));
+}
+
+void Outbound::finished(Flow& flow, const relay::Outcome& outcome) {
+  flow.record->bytes_to_upstream = outcome.first_to_second;
+  flow.record->bytes_to_client = outcome.second_to_first;
+  end(flow, reason_of(outcome.cause));
+}
+
+void Outbound::release_hold(Flow& flow) {
+  if (!flow.counted_as_held) return;
+  --held_of(flow.record->client.source.address);
+  flow.counted_as_held = false;
+}
+
+void Outbound::end(Flow& flow, Reason reason) {
+  release_hold(flow);
+  flow.client.release();  // refused when it is still held
+  if (flow.tunnel != nullptr) flow.tunnel->release();
+  close_record(context_, flow.record, reason);
+  flows_.give_back(&flow);
+}
+
+void Outbound::refresh() {
+  flows_.for_each([](Flow& flow) {
+    flow.record->bytes_to_upstream = flow.pump.first_to_second();
+    flow.record->bytes_to_client = flow.pump.second_to_first();
+  });
+}
+
+void Outbound::close_all(Reason reason) {
+  flows_.for_each([&](Flow& flow) {
+    if (flow.ticket.valid()) pool_.cancel(flow.ticket);
+    flow.pump.cancel(relay::Cause::cancelled);
+    end(flow, reason);
+  });
+}
+
+}  // namespace isthmus::gateway

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Flows that a pod of ours opens into a tunnel (class 15001): the client's connection on one side,
+// a CONNECT stream of the pool on the other. The client's SYN is held until the stream is
+// connected, so that refused stays refused and a silent upstream becomes a reset, not an accepted
+// connection that dies; beyond max_pending flows of one pod the SYN is accepted at once.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "gateway/context.h"
+#include "gateway/slots.h"
+#include "hbone/pool.h"
+#include "hbone/tcp_leg.h"
+#include "packet/parse.h"
+#include "proxy/outbound.h"
+#include "relay/pump.h"
+
+namespace isthmus::gateway {
+
+struct OutboundOptions {
+  uint32_t flows = 16384;
+  uint32_t held_per_pod = 256;  // SYNs held at once for one source address
+};
+
+class Outbound final : private hbone::OpenHandler {
+ public:
+  Outbound(const OutboundOptions& options, Context& context, hbone::Pool& pool);
+  ~Outbound() { close_all(stats::Reason::gateway_stopped); }
+
+  // A captured SYN whose decision is hbone. The mbuf stays the caller's. Takes the record over.
+  void open(const packet::Parsed& syn, flow::Record& record,
+            const proxy::OutboundDecision& decision);
+  // Brings the live records' byte counts up to date, for a look from outside.
+  void refresh();
+  // Ends every flow: resets both sides.
+  void close_all(stats::Reason reason);
+  uint32_t live() const { return flows_.used(); }
+
+ private:
+  static constexpr unsigned kMaxAttempts = 4;
+
+  struct Flow final : relay::Observer, relay::PumpOwner {
+    explicit Flow(Outbound& owner) : outbound(owner) {}
+    // The client's leg while no tunnel is open: all that can happen is that it goes away.
+    void on_readable(relay::Leg&) override {}
+    void on_writable(relay::Leg&) override {}
+    void on_ended(relay::Leg&) override {}
+    void on_closed(relay::Leg& leg) override { on_aborted(leg, relay::Cause::none); }
+    void on_aborted(relay::Leg&, relay::Cause cause) override { outbound.abandoned(*this, cause); }
+    void on_pump_done(relay::Pump&, const relay::Outcome& outcome) override {
+      outbound.finished(*this, outcome);
+    }
+
+    Outbound& outbound;
+    flow::Record* record = nullptr;
+    hbone::TcpLeg client;
+    hbone::Tunnel* tunnel = nullptr;
+    hbone::Ticket ticket;
+    relay::Pump pump;
+    bool counted_as_held = false;
+    uint8_t attempts = 0;  // upstreams that failed
+    std::array<packet::IpAddress, kMaxAttempts> tried{};
+    packet::IpAddress retry_key;  // of the attempt under way
+  };
+
+  void on_tunnel_open(uint64_t cookie, hbone::Tunnel& tunnel) override;
+  void on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) override;
+
+  bool dial(Flow& flow, const proxy::OutboundDecision& decision);
+  bool retry(Flow& flow);
+  void refuse(Flow& flow, stats::Reason reason);
+  void abandoned(Flow& flow, relay::Cause cause);
+  void finished(Flow& flow, const relay::Outcome& outcome);
+  void end(Flow& flow, stats::Reason reason);
+  uint32_t& held_of(const packet::IpAddress& pod);
+  void release_hold(Flow& flow);
+
+  Context& context_;
+  hbone::Pool& pool_;
+  const OutboundOptions options_;
+  Slots<Flow> flows_;
+  // SYNs held by source address, hashed: pods that share a place share its bound.
+  std::array<uint32_t, 1024> held_{};
+};
+
+}  // namespace isthmus::gateway

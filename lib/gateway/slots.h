@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// A fixed number of places for objects of one type, all memory taken at construction.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <utility>
+
+namespace isthmus::gateway {
+
+template <typename T>
+class Slots {
+ public:
+  explicit Slots(uint32_t capacity) : places_(std::make_unique<Place[]>(capacity)) {
+    for (uint32_t i = capacity; i-- > 0;) push(places_[i]);
+    capacity_ = capacity;
+  }
+  Slots(const Slots&) = delete;
+  Slots& operator=(const Slots&) = delete;
+  ~Slots() {
+    for (uint32_t i = 0; i < capacity_; ++i) {
+      if (places_[i].used) object(places_[i])->~T();
+    }
+  }
+
+  // Null when every place is taken.
+  template <typename... Arguments>
+  T* take(Arguments&&... arguments) {
+    if (free_ == nullptr) return nullptr;
+    Place& place = *free_;
+    free_ = place.next;
+    place.used = true;
+    ++used_;
+    return new (place.bytes) T(std::forward<Arguments>(arguments)...);
+  }
+  void give_back(T* taken) {
+    taken->~T();
+    auto& place = *reinterpret_cast<Place*>(taken);  // the object stands at the place's beginning
+    --used_;
+    push(place);
+  }
+  uint32_t used() const { return used_; }
+
+  // visit may give back the object that it is shown, and no other.
+  template <typename Visitor>
+  void for_each(Visitor&& visit) {
+    for (uint32_t i = 0; i < capacity_; ++i) {
+      if (places_[i].used) visit(*object(places_[i]));
+    }
+  }
+
+ private:
+  struct Place {
+    alignas(T) char bytes[sizeof(T)];
+    Place* next = nullptr;
+    bool used = false;
+  };
+  static T* object(Place& place) { return std::launder(reinterpret_cast<T*>(place.bytes)); }
+  void push(Place& place) {
+    place.used = false;
+    place.next = free_;
+    free_ = &place;
+  }
+
+  std::unique_ptr<Place[]> places_;
+  Place* free_ = nullptr;
+  uint32_t capacity_ = 0;
+  uint32_t used_ = 0;
+};
+
+}  // namespace isthmus::gateway
