@@ -8,6 +8,7 @@
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_mbuf.h>
+#include <rte_mempool.h>
 
 #include "drivers/copybreak.h"
 
@@ -149,6 +150,13 @@ bool Port::set_up_rx_queue(uint16_t queue, const PortConfig& config, std::string
     rx.rx_mempools = both;
     rx.rx_nmempool = 2;
     single = nullptr;
+  }
+  // A ring that can't be filled receives nothing, and nobody would know why.
+  if (single != nullptr && rte_mempool_avail_count(single) <= config.descriptors) {
+    error = "port " + info_.name + ": mempool " + single->name +
+            " has fewer buffers left than its " + std::to_string(config.descriptors) +
+            " receive descriptors";
+    return false;
   }
   const int result = rte_eth_rx_queue_setup(info_.id, queue, config.descriptors,
                                             static_cast<unsigned>(SOCKET_ID_ANY), &rx, single);

@@ -24,9 +24,11 @@ struct PortConfig {
   // Receive queue q takes its buffers from pools[q % pools.size()]: the pools of the worker that
   // polls it.
   std::vector<packet::Pools> pools;
-  uint16_t mtu = 0;          // 0: as the device has it
-  uint16_t descriptors = 0;  // per queue, both ways; 0: the driver's default
-  bool offload = true;       // use the checksum and segmentation offloads that the device has
+  uint16_t mtu = 0;  // 0: as the device has it
+  // Per queue, both ways; 0: the driver's default. Every receive descriptor holds a buffer: of the
+  // large pool where the device coalesces or its MTU asks for it, but for net_vtap.
+  uint16_t descriptors = 0;
+  bool offload = true;  // use the checksum and segmentation offloads that the device has
 };
 
 // What a worker and the console have to know. True only where the device can and open() asked.

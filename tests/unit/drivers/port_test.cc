@@ -87,6 +87,9 @@ TEST(Port, RefusalsSayWhy) {
   EXPECT_THAT(refusal(queues), HasSubstr("5000 receive queues"));
   queues.rx_queues = 0;
   EXPECT_THAT(refusal(queues), HasSubstr("0 receive queues"));
+  queues.rx_queues = 1;
+  queues.descriptors = 16000;
+  EXPECT_THAT(refusal(queues), HasSubstr("fewer buffers left than its 16000"));
   uint16_t id = 0;
   EXPECT_NE(rte_eth_dev_get_port_by_name("net_ring2", &id), 0) << "nothing stays behind";
 }
