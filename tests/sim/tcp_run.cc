@@ -90,8 +90,11 @@ Scenario random_scenario(uint64_t seed) {
     if (one_in(5)) options.congestion = tcp::CongestionControl::reno;
     if (one_in(4)) options.keepalive_idle = std::chrono::seconds(20);
     Behaviour& user = s.user[side];
-    user.bytes = one_in(5) ? upto(3) : upto(1 << (8 + upto(11)));
+    user.bytes = one_in(5) ? upto(3) : upto(uint64_t{1} << (8 + upto(14)));
     user.chunk = static_cast<uint32_t>(1 + upto(one_in(3) ? 2'000 : 20'000));
+    // Each chunk is a buffer of its own; both queues full of them must fit the pools.
+    const uint64_t queue = std::min<uint64_t>(user.bytes, config.max_send_buffer);
+    user.chunk = std::max(user.chunk, static_cast<uint32_t>(queue / 1'500 + 1));
     if (one_in(3)) user.read = static_cast<uint32_t>(1 + upto(10'000));
     if (one_in(3)) user.read_pause = std::chrono::microseconds(upto(2'000));
     if (one_in(5)) {
