@@ -21,8 +21,8 @@ class Formatter final : public CLI::Formatter {
 void describe(CLI::App& app, Options& options) {
   app.formatter(std::make_shared<Formatter>());
   app.footer(
-      "EAL arguments: isthmus -h -- . What is not given is chosen: no hugepages, --no-huge;\n"
-      "otherwise --in-memory; and a --file-prefix of the process's own.\n"
+      "EAL arguments as every DPDK program has them. What is not given is chosen: --no-huge where\n"
+      "no hugepage is free, otherwise --in-memory, and a --file-prefix of the process's own.\n"
       "SIGTERM and SIGINT drain and exit (a second one exits at once), SIGHUP reloads the\n"
       "configuration.");
   app.add_option("--config", options.config, "Configuration (YAML)")->type_name("FILE");
