@@ -18,7 +18,7 @@
 namespace isthmus::tls {
 
 // More than any honest handshake needs, certificates included.
-inline constexpr size_t kMaxHandshakeBytes = 160 * 1024;
+inline constexpr size_t kMaxHandshakeBytes = 163'840;
 
 struct HandshakePolicy {
   // Client role: the server must be one of these. Server role: ignored; the client's trust domain

@@ -35,6 +35,7 @@ class Identity {
                                       std::string_view service_account);
 
   std::string_view trust_domain() const { return part(kScheme, trust_domain_); }
+  // The keyword is taken. NOLINTNEXTLINE(readability-identifier-naming)
   std::string_view namespace_() const { return part(namespace_offset(), namespace_length_); }
   std::string_view service_account() const {
     return std::string_view(uri_).substr(namespace_offset() + namespace_length_ + kServiceAccount);
