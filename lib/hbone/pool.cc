@@ -207,6 +207,12 @@ void Pool::give_back(Waiter& waiter) {
 void Pool::on_open(Transport& transport) {
   WaiterList waiters{transport.first_waiter_, transport.last_waiter_};
   while (transport.first_waiter_ != nullptr) {
+    // Another connection would show the same certificates.
+    if (transport.leaf_expired()) {
+      engine_.parts_.reasons.count(Reason::hbone_expired);
+      fail(*transport.first_waiter_, {Kind::tls, 0, true, Reason::hbone_expired});
+      continue;
+    }
     Waiter& waiter = *transport.first_waiter_;
     waiters.remove(waiter);
     waiter.transport = nullptr;
