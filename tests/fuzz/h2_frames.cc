@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// The frame machine in either role: the input is what the peer sends. The first byte picks the role
+// and how the rest is cut; the owner answers, reads, writes, ends and lets go as the bytes say.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <vector>
+
+#include <rte_eal.h>
+
+#include "h2/connection.h"
+#include "support/pools.h"
+
+namespace {
+
+using namespace isthmus;
+
+class Owner final : public h2::Handler {
+ public:
+  void on_request(h2::Stream& stream, const h2::Request& request) override {
+    if (!request.is_connect() || request.authority.empty()) abort();
+    streams.push_back(&stream);
+    if (stream.id() % 8 == 5) {
+      connection->respond(stream, 503, {}, true);
+    } else {
+      connection->respond(stream, 200, {}, false);
+    }
+  }
+  void on_response(h2::Stream&, const h2::Response& response) override {
+    if (response.status < 200 || response.status > 999) abort();
+  }
+  void on_readable(h2::Stream&) override {}
+  void on_writable(h2::Stream&) override {}
+  void on_end_received(h2::Stream&) override {}
+  void on_end_sent(h2::Stream&) override {}
+  void on_reset(h2::Stream& stream, h2::ErrorCode, bool) override {
+    if (!stream.reset()) abort();
+  }
+  void on_goaway() override {}
+
+  h2::Connection* connection = nullptr;
+  std::vector<h2::Stream*> streams;
+};
+
+void act(h2::Connection& connection, Owner& owner, uint8_t choice) {
+  if (owner.streams.empty()) return;
+  const size_t index = choice % owner.streams.size();
+  h2::Stream& stream = *owner.streams[index];
+  switch (choice % 5) {
+    case 0:
+      connection.read(stream, 1 + choice * 7u);
+      break;
+    case 1: {
+      packet::Chain bytes;
+      const std::vector<uint8_t> data(choice * 9u, choice);
+      if (data.size() <= connection.send_room(stream) &&
+          bytes.append_copy(data, test::pools().small)) {
+        connection.write(stream, std::move(bytes));
+      }
+      break;
+    }
+    case 2:
+      connection.end(stream);
+      break;
+    case 3:
+      connection.reset(stream, h2::ErrorCode::connect_error);
+      break;
+    default:
+      connection.release(stream);
+      owner.streams.erase(owner.streams.begin() + static_cast<ptrdiff_t>(index));
+  }
+}
+
+void drain(h2::Connection& connection) {
+  while (connection.prepare(1024)) {
+    if (connection.head().empty() && connection.payload().empty()) abort();
+    connection.head_sent();
+    connection.payload().clear();
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char*** argv) {
+  const char* args[] = {(*argv)[0],
+                        "--no-huge",
+                        "-m",
+                        "256",
+                        "--no-pci",
+                        "--no-telemetry",
+                        "--no-shconf",
+                        "-l",
+                        "0",
+                        "--log-level=3",
+                        "--file-prefix=fuzz_h2_frames"};
+  std::vector<char*> copy;
+  for (const char* arg : args) copy.push_back(const_cast<char*>(arg));
+  return rte_eal_init(static_cast<int>(copy.size()), copy.data()) < 0 ? 1 : 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
+  if (size < 2) return 0;
+  static stats::ReasonCounters reasons;
+  const unsigned before = test::mbufs_in_use();
+  {
+    h2::Context context({.streams = 64, .hpack_bytes = 1 << 18, .receive_budget = 1 << 16},
+                        test::pools(), reasons);
+    h2::Options options;
+    options.role = (input[0] & 1) != 0 ? h2::Role::client : h2::Role::server;
+    options.max_streams = 32;
+    options.send_queue = 4096;
+    Owner owner;
+    h2::Connection connection(context, options, owner);
+    owner.connection = &connection;
+    timer::Instant now{std::chrono::seconds(1)};
+    if (!connection.start(now)) abort();
+    if (options.role == h2::Role::client) {
+      for (int i = 0; i < 4; ++i) {
+        if (h2::Stream* stream = connection.open("10.0.0.1:80", {})) {
+          owner.streams.push_back(stream);
+        }
+      }
+    } else if ((input[0] & 2) != 0) {
+      packet::Chain preface;
+      const auto* text = reinterpret_cast<const uint8_t*>(h2::kPreface.data());
+      if (!preface.append_copy({text, h2::kPreface.size()}, test::pools().small)) abort();
+      connection.receive(preface, now);
+    }
+    const size_t piece = 1 + (input[0] >> 2) * 5;
+    packet::Chain unread;
+    for (size_t at = 1; at < size && !connection.closed(); at += piece) {
+      const size_t n = std::min(piece, size - at);
+      if (!unread.append_copy({input + at, n}, test::pools().small)) abort();
+      connection.receive(unread, now);
+      act(connection, owner, input[at]);
+      drain(connection);
+      now += std::chrono::milliseconds(input[at]);
+      connection.advance(now);
+    }
+    drain(connection);
+  }
+  if (test::mbufs_in_use() != before) abort();
+  return 0;
+}
