@@ -20,6 +20,7 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   result.has_timestamp = timestamps_ && segment.options.has_timestamp;
   result.echo = segment.options.echo;
   result.clock_offset = ts_offset_;
+  result.min_rtt = rtt_.minimum();
   const Seq before = snd_una_;
   const uint32_t acked = segment.acknowledgment - before;
   const bool was_outstanding = snd_una_ != snd_nxt_;
@@ -60,7 +61,8 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   if (acked != 0) {
     backoff_ = 0;
     stalled_at_ = timer::kNever;
-    timeout_at_ = snd_una_ == snd_nxt_ ? timer::kNever : core_->now + retransmission_timeout();
+    timeout_at_ = timer::kNever;
+    if (snd_una_ != snd_nxt_) restart_timeout();
     if (want_write_ && send_room() >= send_limit() / 4) {
       want_write_ = false;
       raise(kWritable);

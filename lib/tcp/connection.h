@@ -121,6 +121,8 @@ class Connection : private timer::Wheel::Entry {
   void on_reset(const Incoming& segment);
   bool on_acknowledgment(const Incoming& segment);
   void on_payload(Incoming& segment);
+  void take_in_order(Incoming& segment);
+  void keep_out_of_order(Incoming& segment);
   void on_fin();
   void challenge(stats::Reason reason);
   void note_duplicate(Seq start, Seq end);
@@ -169,6 +171,7 @@ class Connection : private timer::Wheel::Entry {
   void on_timer();
   void arm();
   void set_loss_timer();
+  void restart_timeout();
   void on_loss_timer();
   void on_retransmission_timeout();
   void on_tail_probe();

@@ -277,42 +277,54 @@ void Connection::on_payload(Incoming& segment) {
     core_->drop(Reason::tcp_beyond_window);
     return;
   }
-  const uint32_t length = segment.length;
-  unacked_bytes_ += length;
-  if (segment.sequence == rcv_nxt_) {
-    if (length != 0) {
-      const Seq before = rcv_nxt_;
-      append_received(receive_queue_, std::move(segment.payload), core_->pools.small);
-      rcv_nxt_ += length;
-      if (!gaps_.empty()) {
-        rcv_nxt_ = gaps_.take_in_order(core_->gaps, core_->pools, rcv_nxt_, receive_queue_);
-        request_ack(true);  // a gap was filled, wholly or in part (RFC 5681 section 4.2)
-      }
-      core_->queued += rcv_nxt_ - before;
-      bytes_received_ += rcv_nxt_ - before;
-      core_->stats.bytes_received += rcv_nxt_ - before;
-      raise(kReadable);
-    }
-  } else if (length != 0) {
-    ++core_->stats.out_of_order;
-    const Reassembly::Limits limits = {core_->config.max_gaps_per_connection,
-                                       2ull * receive_buffer_ + 65'536};
-    const Seq start = segment.sequence;
-    switch (gaps_.insert(core_->gaps, core_->pools, limits, start, std::move(segment.payload))) {
-      case Reassembly::Inserted::added:
-        break;
-      case Reassembly::Inserted::duplicate:
-        core_->drop(Reason::tcp_duplicate);
-        note_duplicate(start, start + length);
-        break;
-      case Reassembly::Inserted::refused:
-        core_->drop(Reason::tcp_too_many_gaps);
-        break;
-    }
-    request_ack(true);
+  unacked_bytes_ += segment.length;
+  if (segment.length != 0 && segment.sequence == rcv_nxt_) {
+    take_in_order(segment);
+  } else if (segment.length != 0) {
+    keep_out_of_order(segment);
   }
   if (fin_seen_ && !peer_closed_ && rcv_nxt_ == fin_at_) return on_fin();
   request_ack(unacked_bytes_ >= receive_mss_ - kMaxOptionBytes || quick_acks_ > 0);
+}
+
+void Connection::take_in_order(Incoming& segment) {
+  const Seq before = rcv_nxt_;
+  if (gaps_.empty()) {
+    append_received(receive_queue_, std::move(segment.payload), core_->pools.small);
+    rcv_nxt_ += segment.length;
+  } else {
+    // Where it overlaps what came before, what came first stands; so it goes the same way.
+    constexpr Reassembly::Limits kNone = {UINT16_MAX, UINT64_MAX};
+    const auto inserted = gaps_.insert(core_->gaps, core_->pools, kNone, segment.sequence,
+                                       std::move(segment.payload));
+    if (inserted == Reassembly::Inserted::refused) core_->drop(Reason::tcp_too_many_gaps);
+    rcv_nxt_ = gaps_.take_in_order(core_->gaps, core_->pools, rcv_nxt_, receive_queue_);
+    request_ack(true);  // a gap was filled, wholly or in part (RFC 5681 section 4.2)
+  }
+  const uint32_t gained = rcv_nxt_ - before;
+  core_->queued += gained;
+  bytes_received_ += gained;
+  core_->stats.bytes_received += gained;
+  if (gained != 0) raise(kReadable);
+}
+
+void Connection::keep_out_of_order(Incoming& segment) {
+  ++core_->stats.out_of_order;
+  const Reassembly::Limits limits = {core_->config.max_gaps_per_connection,
+                                     2ull * receive_buffer_ + 65'536};
+  switch (gaps_.insert(core_->gaps, core_->pools, limits, segment.sequence,
+                       std::move(segment.payload))) {
+    case Reassembly::Inserted::added:
+      break;
+    case Reassembly::Inserted::duplicate:
+      core_->drop(Reason::tcp_duplicate);
+      note_duplicate(segment.sequence, segment.sequence + segment.length);
+      break;
+    case Reassembly::Inserted::refused:
+      core_->drop(Reason::tcp_too_many_gaps);
+      break;
+  }
+  request_ack(true);
 }
 
 void Connection::on_fin() {

@@ -158,7 +158,7 @@ bool Connection::retransmit_next() {
     retransmitted_at_ = timestamp_now();
     undo_at_ = record.end;
   }
-  if (index == board_.head()) timeout_at_ = core_->now + retransmission_timeout();
+  if (index == board_.head()) restart_timeout();
   board_.on_retransmit(core_->records, index, core_->now);
   if (phase_ == Phase::recovery) prr_out_ += record.length();
   ++retransmissions_;
@@ -209,7 +209,7 @@ bool Connection::send_new(bool probe) {
   }
   if (!send_range(snd_nxt_, n, n != 0 ? unsent_segment_ : nullptr, unsent_data_, fin)) return false;
   const uint32_t span = n + (fin ? 1 : 0);
-  if (outstanding == 0) timeout_at_ = core_->now + retransmission_timeout();
+  if (outstanding == 0) restart_timeout();
   board_.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
               unsent_data_, core_->now);
   snd_nxt_ += span;
@@ -356,7 +356,7 @@ void Connection::send_syn() {
   syn_due_ = false;
   snd_nxt_ = iss_ + 1;
   syn_sent_at_ = last_sent_ = core_->now;
-  if (timeout_at_ == timer::kNever) timeout_at_ = core_->now + retransmission_timeout();
+  if (timeout_at_ == timer::kNever) restart_timeout();
   set_loss_timer();
   core_->transmit(packet, options_.path);
 }

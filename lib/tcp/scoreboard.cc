@@ -155,11 +155,10 @@ void Scoreboard::deliver(const SentRecord& record, Seq end, AckResult& result) {
     // It may be the original that arrived, late: then its time says nothing.
     const uint32_t sent_at = milliseconds(record.sent) + result.clock_offset;
     if (result.has_timestamp && seq_lt(result.echo, sent_at)) return;
-    if (micros < min_rtt_) return;
+    if (micros < result.min_rtt) return;
   } else {
     result.longest = std::max(result.longest, rtt);
     result.shortest = result.shortest < timer::Duration() ? rtt : std::min(result.shortest, rtt);
-    if (min_rtt_ == 0 || micros < min_rtt_) min_rtt_ = micros;
   }
   if (!has_latest_ || record.sent > latest_sent_ ||
       (record.sent == latest_sent_ && seq_lt(latest_end_, end))) {

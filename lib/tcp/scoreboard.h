@@ -70,6 +70,7 @@ struct AckResult {
   bool has_timestamp = false;  // echo and clock_offset mean something
   uint32_t echo = 0;           // TSecr
   uint32_t clock_offset = 0;   // TSval of instant t is ms(t) + clock_offset
+  uint32_t min_rtt = 0;        // of the path: what arrives faster than that is the original
   uint32_t delivered = 0;      // bytes newly acknowledged or sacked
   uint32_t sacked = 0;         // of these, by SACK
   uint32_t newly_lost = 0;
@@ -159,7 +160,6 @@ class Scoreboard {
   timer::Instant latest_sent_{};
   Seq latest_end_ = 0;
   uint32_t latest_rtt_ = 0;
-  uint32_t min_rtt_ = 0;  // of records sent once: a lower one means the original has arrived
   Seq forward_ack_ = 0;   // highest sequence delivered
   Seq window_round_ = 0;  // reorder window grows once per round trip
   bool has_latest_ = false;

@@ -30,6 +30,14 @@ timer::Duration Connection::retransmission_timeout() const {
                                    config.max_rto);
 }
 
+// From now; not beyond the moment at which the user's patience ends.
+void Connection::restart_timeout() {
+  const timer::Instant now = core_->now;
+  timeout_at_ = now + retransmission_timeout();
+  if (!synchronized()) return;
+  timeout_at_ = std::min(timeout_at_, std::max(after(progress_at_, options_.user_timeout), now));
+}
+
 timer::Instant Connection::lifetime_deadline() const {
   switch (state_) {
     case State::syn_sent:
@@ -65,12 +73,12 @@ void Connection::set_loss_timer() {
     const bool waits = synchronized() && (unsent_ != 0 || (fin_queued_ && !fin_sent_));
     if (!waits || blocked_by_buffers_) return;
     if (stalled_at_ == timer::kNever) stalled_at_ = progress_at_ = core_->now;
-    if (timeout_at_ == timer::kNever) timeout_at_ = core_->now + retransmission_timeout();
+    if (timeout_at_ == timer::kNever) restart_timeout();
     loss_timer_ = LossTimer::persist;
     loss_at_ = timeout_at_;
     return;
   }
-  if (timeout_at_ == timer::kNever) timeout_at_ = core_->now + retransmission_timeout();
+  if (timeout_at_ == timer::kNever) restart_timeout();
   loss_timer_ = LossTimer::timeout;
   loss_at_ = timeout_at_;
   if (!synchronized()) return;
@@ -150,14 +158,13 @@ void Connection::on_retransmission_timeout() {
   }
   const uint32_t flight = in_flight();
   if (backoff_ < 16) ++backoff_;
-  timeout_at_ = now + retransmission_timeout();
+  restart_timeout();
   mark_ready();
   if (handshake) {
     syn_repeated_ = true;
     syn_due_ = true;
     return;
   }
-  timeout_at_ = std::min(timeout_at_, std::max(after(progress_at_, options_.user_timeout), now));
   if (phase_ != Phase::loss) {
     congestion_.on_timeout(flight, now);
     undo_possible_ = false;
@@ -199,7 +206,7 @@ void Connection::on_tail_probe() {
   }
   probe_out_ = true;
   probe_end_ = snd_nxt_;
-  timeout_at_ = core_->now + retransmission_timeout();
+  restart_timeout();
 }
 
 // RFC 9293 section 3.8.6.1 (MUST-35, MUST-36): the peer's window is shut, or too small for what
@@ -213,9 +220,8 @@ void Connection::on_persist() {
   if (silent || stalled) return fail(Failure::timed_out);
   ++core_->stats.window_probes;
   if (backoff_ < 16) ++backoff_;
-  timeout_at_ = timer::kNever;
   if (snd_wnd_ == 0 || !send_new(true)) send_ack(snd_una_ - 1);
-  timeout_at_ = now + retransmission_timeout();
+  restart_timeout();
 }
 
 void Connection::on_lifetime() {
