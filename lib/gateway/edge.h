@@ -79,7 +79,7 @@ class Edge final : public tcp::Output {
   void drop(rte_mbuf* packet, stats::Reason reason);
 
   PacketIo& io_;
-  const packet::Pools pools_;
+  const packet::Pools& pools_;
   stats::ReasonCounters& reasons_;
   const Plan* plan_;
   timer::Instant now_;

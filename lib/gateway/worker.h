@@ -145,6 +145,7 @@ class Worker final : private hbone::Dialer {
   void neighbour_message(rte_mbuf* message, uint16_t interface);
   void drop(rte_mbuf* packet, stats::Reason reason);
 
+  const packet::Pools pools_;  // the rooms below keep references
   stats::ReasonCounters reasons_;
   WorkerCounters counters_;
   Random random_;
