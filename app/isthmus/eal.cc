@@ -48,6 +48,10 @@ Machine Machine::detect() {
   return machine;
 }
 
+std::string own_file_prefix(const Machine& machine) {
+  return fmt::format("isthmus_{}", machine.process);
+}
+
 std::vector<std::string> effective_eal_arguments(const std::vector<std::string>& given,
                                                  const Machine& machine, uint64_t memory_mb) {
   std::vector<std::string> result = given;
@@ -66,8 +70,11 @@ std::vector<std::string> effective_eal_arguments(const std::vector<std::string>&
     // A vhost-user backend maps at most 8 regions.
     if (!has(given, {"--single-file-segments"})) result.emplace_back("--single-file-segments");
   }
+  // A PCI device is taken only when it is named: probing all of them would take the machine's own
+  // network card from its kernel.
+  if (!has(given, {"--no-pci", "-a", "--allow", "-b", "--block"})) result.emplace_back("--no-pci");
   if (!has(given, {"--file-prefix"})) {
-    result.push_back(fmt::format("--file-prefix=isthmus_{}", machine.process));
+    result.push_back("--file-prefix=" + own_file_prefix(machine));
   }
   // The main lcore never polls, so a worker needs a second one even where there is one CPU.
   if (machine.cpus == 1 && !has(given, {"-l", "-c", "--lcores", "-s", "-S"})) {

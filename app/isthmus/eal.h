@@ -17,6 +17,9 @@ struct Machine {
   static Machine detect();
 };
 
+// The --file-prefix of a process that was given none.
+std::string own_file_prefix(const Machine& machine);
+
 // memory_mb: what the gateway needs, for -m when there are no hugepages.
 std::vector<std::string> effective_eal_arguments(const std::vector<std::string>& given,
                                                  const Machine& machine, uint64_t memory_mb);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <fmt/format.h>
 #include <string>
 #include <vector>
@@ -44,7 +45,7 @@ bool start_eal(const char* program, const CommandLine& line, const config::Confi
     shown += (shown.empty() ? "" : " ") + argument;
     argv.push_back(argument.data());
   }
-  fmt::print(stderr, "EAL: {}\n", shown);
+  fmt::print(stderr, "isthmus: EAL arguments: {}\n", shown);
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) >= 0) return true;
   fmt::print(stderr, "isthmus: EAL does not start: {}\n", rte_strerror(rte_errno));
   return false;
@@ -77,7 +78,13 @@ int run(int argc, char** argv) {
   } catch (const std::exception& error) {
     fmt::print(stderr, "isthmus: {}\n", error.what());
   }
+  const std::filesystem::path runtime = rte_eal_get_runtime_dir();
   rte_eal_cleanup();
+  // A prefix that carries the process's number would leave a folder behind for each run.
+  std::error_code ignored;
+  if (runtime.filename() == own_file_prefix(Machine::detect())) {
+    std::filesystem::remove_all(runtime, ignored);
+  }
   return status;
 }
 

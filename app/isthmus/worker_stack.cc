@@ -24,6 +24,11 @@ constexpr uint32_t kMostStreams = 128;
 
 gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   const config::Limits& limits = setting.config.limits;
+  // Most flows are translated packet by packet; those that end here cost kilobytes each.
+  const uint32_t terminated = std::max(limits.flows / 4, 1U);
+  // What may lie in queues is bounded by the buffers that there are; the rest of them stays for
+  // what is on its way.
+  const uint64_t buffers = uint64_t{setting.config.pools.large} * packet::kLargeRoom;
   gateway::WorkerConfig config;
   config.index = setting.index;
   config.workers = setting.workers;
@@ -31,18 +36,17 @@ gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   config.hbone.transports = limits.tunnels;
   config.hbone.max_streams =
       static_cast<uint16_t>(std::min(limits.streams_per_tunnel, kMostStreams));
-  config.hbone.tunnels = limits.flows;
+  config.hbone.tunnels = terminated;
+  config.hbone.receive_budget = buffers / 4;
   config.hbone.profile = setting.config.profile == mesh::Profile::v1_18 ? hbone::Profile::istio_1_18
                                                                         : hbone::Profile::head;
-  config.pool.waiters = limits.flows;
+  config.pool.waiters = terminated;
   config.nat.capacity = limits.flows;
-  config.outbound.flows = limits.flows;
+  config.outbound.flows = terminated;
   config.outbound.held_per_pod = limits.per_workload.pending_tunnels;
-  config.inbound_streams = limits.flows;
-  config.tcp.max_connections = limits.flows;
-  // What may lie in queues is bounded by the buffers that there are; half of them stay for what is
-  // on its way.
-  config.tcp.memory_budget = uint64_t{setting.config.pools.large} * packet::kLargeRoom / 2;
+  config.inbound_streams = terminated;
+  config.tcp.max_connections = limits.tunnels + terminated;
+  config.tcp.memory_budget = buffers / 2;
   fill_random(config.secrets);
   fill_random(config.random);
   fill_random(config.nat.key);

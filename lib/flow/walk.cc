@@ -82,6 +82,7 @@ class Walker {
   bool was_hbone() const {
     return r_.kind == Kind::outbound_hbone || (r_.kind == Kind::refused && !r_.authority.empty());
   }
+  bool refused_by_upstream() const { return r_.reason == stats::Reason::gateway_upstream_refused; }
   bool has_upstream() const { return r_.upstream != packet::Tuple{}; }
 
   // (1) to (8) of A2S: from the pod's socket to the application.
@@ -138,7 +139,8 @@ class Walker {
     }
     if (!happened(kUpstream)) return;
     const packet::Endpoint to = has_upstream() ? r_.upstream.destination : r_.client.destination;
-    std::string text = fmt::format("plain TCP to {}, answered{}", named(to), when(kUpstream));
+    std::string text = fmt::format("plain TCP to {}, {}{}", named(to),
+                                   refused_by_upstream() ? "refused" : "answered", when(kUpstream));
     if (r_.kind == Kind::direct) text += " (where a sidecar captures it: to its 15006)";
     if (r_.kind == Kind::passthrough) text += " (outside the mesh)";
     add("(7)", text);
@@ -211,7 +213,10 @@ class Walker {
     std::string text = fmt::format("pod {}{}", named(to), on_interface(r_.out_interface));
     if (has_upstream()) text += fmt::format(" {}", leg(r_.upstream));
     text += when(kDialled);
-    if (happened(kUpstream)) text += fmt::format(", answered{}", when(kUpstream));
+    if (happened(kUpstream)) {
+      text +=
+          fmt::format(", {}{}", refused_by_upstream() ? "refused" : "answered", when(kUpstream));
+    }
     add("(9)", text);
     if (r_.http_status != 0) {
       add("", fmt::format("CONNECT answered {}{}", r_.http_status, when(kAccepted)));
@@ -220,9 +225,10 @@ class Walker {
   }
 
   void application(std::string number) {
+    if (refused_by_upstream()) return;
     if (!happened(kFirstByte) && r_.bytes_to_upstream == 0 && r_.bytes_to_client == 0) return;
-    std::string text = "application";
-    if (happened(kFirstByte)) text += fmt::format(": first byte back{},", when(kFirstByte));
+    std::string text = "application:";
+    if (happened(kFirstByte)) text += fmt::format(" first byte back{},", when(kFirstByte));
     text += fmt::format(" {} bytes to it, {} bytes back", r_.bytes_to_upstream, r_.bytes_to_client);
     add(std::move(number), std::move(text));
   }

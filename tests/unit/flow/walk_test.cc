@@ -165,6 +165,16 @@ TEST(Walk, ARefusalTellsReasonPolicyAndCodeAndNoPod) {
   EXPECT_THAT(walk, Not(HasSubstr("policy allows")));
 }
 
+TEST(Walk, AResetOfTheUpstreamIsNoAnswer) {
+  Record r = a2s();
+  r.at[kFirstByte] = timer::Instant{};
+  r.reason = stats::Reason::gateway_upstream_refused;
+  r.bytes_to_upstream = 60;
+  const std::string walk = text(r);
+  EXPECT_THAT(walk, HasSubstr("(7) plain TCP to 10.0.2.7:80, refused at +300 us"));
+  EXPECT_THAT(walk, Not(HasSubstr("application")));
+}
+
 TEST(Walk, ARefusedTunnelKeepsWhatWasTried) {
   Record r = a2s();
   r.kind = Kind::refused;
