@@ -46,8 +46,7 @@ class Gateway:
         processors = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         lcores = ",".join(f"{lcore}@({processors})" for lcore in range(self.workers + 1))
         self._process = self.lab.start(
-            f"gateway-{self.name}", BINARY, f"--lcores={lcores}", "--no-huge", "-m", "512",
-            "--no-pci", f"--file-prefix={self.lab.prefix}{self.name}", "--", "--config",
+            f"gateway-{self.name}", BINARY, f"--lcores={lcores}", "--no-pci", "--", "--config",
             self.config)
         wait_for(f"gateway {self.name}", self._ready, 30)
 
