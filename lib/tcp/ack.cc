@@ -30,7 +30,10 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   if (acked != 0) take_acknowledged(segment.acknowledgment, result);
   bool duplicate_reported = false;
   if (sack_ && segment.options.sack_count != 0) apply_sack(segment, result, duplicate_reported);
-  if (duplicate_reported) board_.on_duplicate_reported(before, snd_nxt_);
+  // A needless probe says that the peer was slow to answer, not that the path reorders.
+  if (duplicate_reported && !(probe_out_ && probe_was_old_)) {
+    board_.on_duplicate_reported(before, snd_nxt_);
+  }
   measure(result);
 
   // RFC 5681 section 2; without SACK it is all there is.
@@ -145,6 +148,7 @@ void Connection::on_probe_acknowledged(const Incoming& segment, bool duplicate_r
   }
   if (duplicate_reported && seq_leq(probe_end_, ack)) {
     probe_out_ = false;  // both copies arrived
+    peer_delays_acks_ = true;
   } else if (seq_lt(probe_end_, ack)) {
     // More than the probe covered: it repaired a loss, which congestion control must hear of.
     probe_out_ = false;

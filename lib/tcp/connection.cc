@@ -171,6 +171,8 @@ void Connection::mark_ready() {
 void Connection::fail(Failure failure) {
   if (failure_ != Failure::none || state_ == State::closed) return;
   failure_ = failure;
+  // Who gives up says so: the peer may still be there.
+  if (failure == Failure::timed_out && synchronized()) send_reset_ = true;
   ++core_->stats.failed;
   finish();
   raise(kFailed);

@@ -219,9 +219,10 @@ class Connection : private timer::Wheel::Entry {
   bool send_reset_ : 1 = false;
   bool syn_due_ : 1 = false;
   bool last_event_told_ : 1 = false;
-  bool probe_out_ : 1 = false;      // a tail loss probe is unanswered
-  bool probe_was_old_ : 1 = false;  // and it repeated old data
-  bool undo_possible_ : 1 = false;  // retransmitted_at_ and undo_at_ are of this recovery
+  bool probe_out_ : 1 = false;         // a tail loss probe is unanswered
+  bool probe_was_old_ : 1 = false;     // and it repeated old data
+  bool peer_delays_acks_ : 1 = false;  // a tail loss probe was needless
+  bool undo_possible_ : 1 = false;     // retransmitted_at_ and undo_at_ are of this recovery
   bool prr_progress_ : 1 = false;
   bool blocked_by_buffers_ : 1 = false;
   bool syn_repeated_ : 1 = false;

@@ -90,9 +90,13 @@ void Connection::set_loss_timer() {
   const bool may_probe = sack_ && phase_ == Phase::open && !probe_out_ && backoff_ == 0 &&
                          board_.sacked_bytes() == 0 && rtt_.smoothed() != 0;
   if (!may_probe) return;
-  timer::Duration patience = timer::Duration(2 * rtt_.smoothed()) + kProbeSlack;
-  if (snd_nxt_ - snd_una_ <= mss_) patience += kWorstDelayedAck;
-  const timer::Instant at = std::max(last_sent_, progress_at_) + patience;
+  // Two round trips after it was sent. The RFC counts from each ACK anew; one round trip after the
+  // latest progress is enough where the rest of the burst has been answered.
+  const timer::Duration round(rtt_.smoothed());
+  timer::Instant at = std::max(last_sent_ + 2 * round, progress_at_ + round) + kProbeSlack;
+  // The RFC grants a delayed ACK always; here only to a peer that has been caught delaying, because
+  // most answer a burst's end at once and a lost tail should not wait for nothing.
+  if (peer_delays_acks_ && snd_nxt_ - snd_una_ <= mss_) at += kWorstDelayedAck;
   if (at < loss_at_) {
     loss_timer_ = LossTimer::probe;
     loss_at_ = at;

@@ -124,6 +124,7 @@ TEST_F(Sending, Must20DataUnacknowledgedForSoLongEndsTheConnection) {
   run(2s);
   EXPECT_EQ(take_events(), kFailed);
   EXPECT_EQ(failure_, Failure::timed_out);
+  EXPECT_EQ(sent_.back().flags, "RA");
   sent_.clear();
 }
 
@@ -421,7 +422,7 @@ TEST_F(Sending, KeepaliveProbesThenGivesUp) {
   EXPECT_GE(time_to_packet(), 60s);
   run(60s);
   EXPECT_EQ(failure_, Failure::timed_out);
-  EXPECT_EQ(sent_.size(), 3u);
+  EXPECT_EQ(sent_.size(), 4u);  // and a RST
   sent_.clear();
 }
 
