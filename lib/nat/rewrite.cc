@@ -82,6 +82,8 @@ std::optional<Reason> rewrite_error(Parsed& error, const Tuple& quoted) {
   constexpr uint32_t kTcpChecksumEnd = 18;  // where a quoted TCP checksum ends, if it is quoted
   ip::EmbeddedPacket embedded;
   if (auto bad = ip::parse_icmp_error(error, embedded)) return bad;
+  // An error goes to the sender of the packet that it is about, or it is forged.
+  if (error.tuple.destination.address != embedded.tuple.source.address) return Reason::ip_bad_icmp;
   const uint32_t end = std::min<uint32_t>(error.mbuf->pkt_len,
                                           embedded.offset + embedded.l3_length + kTcpChecksumEnd);
   if (!packet::make_contiguous(error.mbuf, end)) return Reason::packet_scattered;

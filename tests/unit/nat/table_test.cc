@@ -420,6 +420,19 @@ TEST_F(NatTest, Rfc5508ErrorFromTheClientSideIsTranslated) {
   rte_pktmbuf_free(mbuf);
 }
 
+TEST_F(NatTest, ErrorForSomebodyElseThanTheQuotedSenderIsRefused) {
+  const Entry* entry = open(kClient, kUpstream);
+  const Bytes error = test::icmp_packet(address("203.0.113.1"), address("10.244.1.6"), 3, 3, 0,
+                                        slice(test::tcp_packet(entry->upstream), 0, 28));
+  rte_mbuf* mbuf = test::to_mbuf(error);
+  Parsed parsed;
+  ASSERT_FALSE(packet::parse(mbuf, parsed));
+  EXPECT_EQ(table_->translate_error(table_->find(entry->upstream.reversed()), parsed),
+            Reason::ip_bad_icmp);
+  EXPECT_EQ(test::to_bytes(mbuf), error);
+  rte_pktmbuf_free(mbuf);
+}
+
 TEST_F(NatTest, ManyFlowsComeAndGoWithoutALeak) {
   make(512);
   std::mt19937 random(11);
