@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 // Joins two legs: bytes both ways, each bounded by the other side's room; an end closes one
-// direction, an abort both (the event table is in docs/architecture.md).
+// direction, an abort both (the event table is in docs/hbone.md).
 #pragma once
 
 #include <cstdint>
