@@ -72,10 +72,11 @@ static_assert(offsetof(KeyV6, source_port) == 8 + 8 * kWordsV6);
 void set_address(rte_acl_field* field, const std::optional<packet::Prefix>& prefix,
                  unsigned words) {
   if (!prefix) return;  // length 0: any
-  const uint8_t* bytes = prefix->address.bytes().data() + 16 - 4 * words;
-  for (unsigned i = 0; i < words; ++i) {
-    const int left = static_cast<int>(prefix->length) - static_cast<int>(32 * i);
-    field[i].value.u32 = packet::load_be<uint32_t>(bytes + 4 * i);
+  // The last words of the sixteen bytes: an IPv4 address is mapped.
+  const uint8_t* word = &prefix->address.bytes()[16 - 4 * words];
+  int left = prefix->length;
+  for (unsigned i = 0; i < words; ++i, word += 4, left -= 32) {
+    field[i].value.u32 = packet::load_be<uint32_t>(word);
     field[i].mask_range.u32 = static_cast<uint32_t>(std::clamp(left, 0, 32));
   }
 }

@@ -18,14 +18,14 @@ bool field_matches(const std::vector<T>& any_of, const std::vector<T>& none_of,
 
 // Principals are written without the scheme, and the peer's must have it.
 bool principal_matches(const StringMatch& match, std::string_view uri) noexcept {
-  constexpr std::string_view scheme = "spiffe://";
-  return uri.starts_with(scheme) && match.matches(uri.substr(scheme.size()));
+  constexpr std::string_view kScheme = "spiffe://";
+  return uri.starts_with(kScheme) && match.matches(uri.substr(kScheme.size()));
 }
 
 bool match_matches(const Match& match, const Connection& connection) noexcept {
   const auto& peer = connection.source_identity;
   const std::string_view uri = peer ? peer->uri : std::string_view();
-  const std::string_view namespace_ = peer ? peer->namespace_ : std::string_view();
+  const std::string_view peer_namespace = peer ? peer->namespace_ : std::string_view();
   const auto holds = [](const packet::IpAddress& address) {
     return [&address](const packet::Prefix& block) { return block.contains(address); };
   };
@@ -42,7 +42,7 @@ bool match_matches(const Match& match, const Connection& connection) noexcept {
          field_matches(match.principals, match.not_principals,
                        [&](const StringMatch& m) { return principal_matches(m, uri); }) &&
          field_matches(match.namespaces, match.not_namespaces,
-                       [&](const StringMatch& m) { return m.matches(namespace_); });
+                       [&](const StringMatch& m) { return m.matches(peer_namespace); });
 }
 
 // A clause without matches holds. Head: one match is enough, an empty one contributes nothing.

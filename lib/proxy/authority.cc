@@ -71,11 +71,11 @@ class Writer {
   }
   // W3C Baggage: what is no baggage-octet is percent-encoded, and so is the percent sign.
   Writer& baggage_value(std::string_view value) noexcept {
-    constexpr std::string_view hex = "0123456789ABCDEF";
+    constexpr std::string_view kHex = "0123456789ABCDEF";
     for (const char c : value) {
       const auto byte = static_cast<unsigned char>(c);
       const bool plain = byte > 0x20 && byte < 0x7f && std::strchr("\",;\\%", c) == nullptr;
-      const char escaped[3] = {'%', hex[byte >> 4], hex[byte & 15]};
+      const char escaped[3] = {'%', kHex[byte >> 4], kHex[byte & 15]};
       text(plain ? std::string_view(&c, 1) : std::string_view(escaped, 3));
     }
     return *this;

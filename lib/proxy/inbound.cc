@@ -13,7 +13,6 @@ namespace isthmus::proxy {
 namespace {
 
 using Reason = stats::Reason;
-using mesh::WorkloadEntry;
 
 constexpr uint16_t kOk = 200;
 constexpr uint16_t kBadRequest = 400;
@@ -85,7 +84,9 @@ class InboundHbone {
     }
     packet::IpAddress source = request_.source.address;
     if (out_.from_waypoint) {
-      source = parse_forwarded_for(request_.forwarded).value_or(source);
+      // A pod that reaches itself through its waypoint keeps the waypoint's address.
+      const auto client = parse_forwarded_for(request_.forwarded);
+      if (client && *client != out_.upstream.address) source = *client;
     }
     return connect_from(source);
   }

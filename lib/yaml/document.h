@@ -9,6 +9,7 @@
 #include <exception>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "yaml/error.h"
@@ -28,7 +29,8 @@ struct Node {
 
 // Thrown inside rooms that read YAML, never across their boundary.
 struct Failure : std::exception {
-  Failure(const Node& where, std::string why) : error{{}, where.line, where.column, why} {}
+  Failure(const Node& where, std::string why)
+      : error{{}, where.line, where.column, std::move(why)} {}
   explicit Failure(Error what) : error(std::move(what)) {}
   const char* what() const noexcept override { return error.reason.c_str(); }
   Error error;  // file is filled in where the text is known

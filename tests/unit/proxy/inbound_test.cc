@@ -148,6 +148,15 @@ TEST_F(InboundTest, Istio118TrustsThePodsOwnWaypoint) {
   EXPECT_EQ(without.spoofed_source, ip("10.0.3.3"));
 }
 
+TEST_F(InboundTest, APodThatReachesItselfThroughItsWaypointSeesTheWaypoint) {
+  const auto d = decide(Profile::v1_18, {.authority = "10.0.0.4:80",
+                                         .to = "10.0.0.4",
+                                         .peer = kWaypoint,
+                                         .forwarded = "for=10.0.0.4",
+                                         .from = "10.0.3.3:4000"});
+  EXPECT_EQ(d.spoofed_source, ip("10.0.3.3"));
+}
+
 TEST_F(InboundTest, NobodyElsesForwardedIsTrusted) {
   const Asked asked{.authority = "10.0.0.1:80", .to = "10.0.0.1", .forwarded = "for=10.0.7.7"};
   for (const Profile profile : kBoth) {
