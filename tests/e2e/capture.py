@@ -20,7 +20,8 @@ class Capture:
     """tcpdump from construction to stop()."""
 
     def __init__(self, netns: Namespace, interface: str, filter_: str = "", name: str = "") -> None:
-        label = name or f"{netns.name}-{interface}"
+        # A name of its own: an earlier capture's log says that it listens, too.
+        label = f"{name or netns.name}-{len(netns.lab.processes)}"
         self.file = netns.lab.state / f"{label}.pcap"
         self.process = netns.start(f"tcpdump-{label}", "tcpdump", "-i", interface, "-n", "-U",
                                    "--immediate-mode", "-B", "16384", "-s", "0", "-Z", "root",
@@ -34,8 +35,8 @@ class Capture:
         """Whether the bytes went past, in any packet."""
         return marker.encode() in self.file.read_bytes()
 
-    def ethernet(self) -> list[bytes]:
-        """The frames of a capture on an Ethernet interface."""
+    def frames(self) -> list[bytes]:
+        """Its packets, with the link layer of the interface in front."""
         return frames(self.file)
 
 

@@ -8,6 +8,7 @@ import concurrent.futures
 
 from tests.e2e import plan
 from tests.e2e.capture import geneve
+from tests.e2e.gateway.process import Gateway
 from tests.e2e.peers.envoy import RESPONSE_HEADER
 from tests.e2e.trial import REFUSED, TIMED_OUT, Case, Trial, curl
 
@@ -136,7 +137,7 @@ def _ping(trial: Trial) -> None:
     summary = next((line for line in done.stdout.splitlines() if "packet loss" in line), "")
     trial.expect(" 0% packet loss" in summary, f"ping: {summary}")
     for node in (plan.A, plan.B):
-        inner = [geneve(frame) for frame in trial.world.geneve[node].ethernet()]
+        inner = [geneve(frame) for frame in trial.world.geneve[node].frames()]
         trial.expect(any(packet and packet.kind == "icmp" for packet in inner),
                      f"node {node.name} sent ICMP to its gateway through istioin")
 
@@ -177,7 +178,7 @@ def _beside(trial: Trial) -> None:
                plan.NEIGHBOUR, hidden=True)
     trial.log(plan.SLEEP_SIDECAR, "ORIGINATE", f"to={plan.NEIGHBOUR.address}:{plan.HBONE_PORT}",
               f"peer={plan.NEIGHBOUR.identity}")
-    captured = [packet for frame in trial.world.geneve[plan.A].ethernet()
+    captured = [packet for frame in trial.world.geneve[plan.A].frames()
                 if (packet := geneve(frame)) and packet.vni == 1001]
     trial.expect(all(packet.source != plan.SLEEP_SIDECAR.address for packet in captured),
                  "istioout carried nothing that the sidecar pod sent",
@@ -195,7 +196,7 @@ def _probe(trial: Trial) -> None:
 
 def _geneve(trial: Trial) -> None:
     for node, capture in trial.world.geneve.items():
-        packets = [packet for frame in capture.ethernet() if (packet := geneve(frame))]
+        packets = [packet for frame in capture.frames() if (packet := geneve(frame))]
         from_host = [packet for packet in packets if packet.outer_source == node.host]
         to_host = [packet for packet in packets if packet.outer_source == node.gateway]
         tcp = [packet for packet in from_host if packet.kind == "tcp"]
@@ -226,14 +227,15 @@ _CURLS = {
 
 def _stopped(trial: Trial) -> None:
     world = trial.world
-    for gateway in world.gateways.values():
-        status = gateway.stop()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        statuses = list(pool.map(Gateway.stop, world.gateways.values()))
+    for gateway, status in zip(world.gateways.values(), statuses, strict=True):
         trial.expect(status == 0, f"gateway {gateway.name}: SIGTERM, exit status 0",
                      f"gateway {gateway.name} after SIGTERM: {status}")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         replies = pool.map(lambda item: curl(world.pods[item[0]], item[1], seconds=4),
                            _CURLS.values())
-    for name, reply in zip(_CURLS, replies):
+    for name, reply in zip(_CURLS, replies, strict=True):
         # A sidecar answers for an upstream that it cannot reach.
         trial.expect(reply.exit != 0 or reply.status == 503, f"{name} fails: {reply.outcome}",
                      f"{name} still works: {reply.outcome}")

@@ -137,6 +137,8 @@ def _connect_originate(pod: plan.Pod, log: Path) -> Config:
         access_log=_access_log(log, "ORIGINATE", authority="DOWNSTREAM_LOCAL_ADDRESS",
                                to="UPSTREAM_HOST", peer="UPSTREAM_PEER_URI_SAN",
                                flags="RESPONSE_FLAGS"),
+        # Not only at its end: a waypoint keeps its connections.
+        access_log_options={"flush_access_log_on_connected": True},
         tunneling_config={
             "hostname": "%DOWNSTREAM_LOCAL_ADDRESS%",
             "headers_to_add": [_header("baggage", ",".join((
