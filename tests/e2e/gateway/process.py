@@ -84,12 +84,14 @@ class Gateway:
                     and row["destination"].startswith(destination)), default=None)
 
     def holds(self) -> dict[str, int]:
-        """What it keeps for connections; all of it must go when they are gone."""
+        """What it keeps for connections; all of it must go when they are gone. Tunnels stay on
+        purpose, and an accepted one is a flow."""
         tunnels = self.ask_json("show tunnels")
+        accepted = [row for row in tunnels if row["role"] == "server"]
         states = [row["state"] for row in self.ask_json("show tcp 10000")]
         return {
             "mbufs": sum(row["in_use"] for row in self.ask_json("show pools")),
-            "flows": sum(row["flows"] for row in self.ask_json("show workers")),
+            "flows": sum(row["flows"] for row in self.ask_json("show workers")) - len(accepted),
             "streams": sum(row["streams"] for row in tunnels),
             "connections": len(states) - states.count("TIME-WAIT") - len(tunnels),
         }
