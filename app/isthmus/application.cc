@@ -144,6 +144,8 @@ int Application::run() {
   bool good = true;
   if (!options_.cmdline_file.empty()) {
     good = console_.run_file(options_.cmdline_file, options_.keep_going);
+    // Nobody is there to see that the set-up failed.
+    if (!good && !options_.keep_going && !options_.interactive) quit();
   }
   if (options_.interactive && !quitting_) console_.open_stdin();
   while (!quitting_) {

@@ -46,7 +46,7 @@ void describe(CLI::App& app, Options& options) {
 // EAL would say "unrecognized option" and show its own help; say what is wrong instead.
 std::string misplaced(const CLI::App& app, const std::vector<std::string>& eal) {
   for (const auto& argument : eal) {
-    const std::string name = argument.substr(0, argument.find('='));
+    std::string name = argument.substr(0, argument.find('='));
     const auto options = app.get_options();
     const bool ours = std::any_of(options.begin(), options.end(), [&name](const auto* option) {
       return option->check_name(name) && name.front() == '-';

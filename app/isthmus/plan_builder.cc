@@ -16,6 +16,7 @@ gateway::Interface interface_of(const OpenPort& port, uint16_t number, const con
   interface.name = config.name;
   interface.role = config.role;
   std::memcpy(interface.mac.bytes.data(), info.mac.addr_bytes, interface.mac.bytes.size());
+  if (config.mac) interface.mac = *config.mac;  // a net_ring device has none of its own
   for (const auto& address : config.addresses) interface.addresses.push_back(address.address);
   interface.mtu = config.mtu;
   interface.can_checksum = info.tx_ip_checksum && info.tx_tcp_checksum && info.tx_udp_checksum;

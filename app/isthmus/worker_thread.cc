@@ -12,7 +12,7 @@ namespace {
 
 // Ports without a descriptor are looked at so often while the worker sleeps.
 constexpr timer::Duration kFirstNap{50};
-constexpr timer::Duration kLongestNap{1000};
+constexpr timer::Duration kLongestNap{4000};
 // A worker with nothing to wait for still shows signs of life.
 constexpr timer::Duration kLongestSleep{1'000'000};
 

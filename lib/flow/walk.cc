@@ -195,7 +195,7 @@ class Walker {
       add("(7)(8)", text);
     }
     if (r_.kind == Kind::tunnel) {
-      if (happened(kAccepted)) add("(7)(8)", fmt::format("tunnel established{}", when(kAccepted)));
+      if (happened(kAccepted)) add("(7)(8)", fmt::format("TCP accepted{}", when(kAccepted)));
       return;
     }
     if (r_.authority.empty()) return;

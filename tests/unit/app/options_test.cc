@@ -59,8 +59,8 @@ TEST(Options, HelpIsNoError) {
 
 TEST(EalArguments, WithoutHugepagesEalRunsWithoutThem) {
   const auto used = effective_eal_arguments({}, {false, 2, 7}, 300);
-  EXPECT_THAT(used,
-              ElementsAre("--no-huge", "-m", "300", "--no-shconf", "--file-prefix=isthmus_7"));
+  EXPECT_THAT(used, ElementsAre("--no-huge", "-m", "300", "--no-shconf", "--no-pci",
+                                "--file-prefix=isthmus_7"));
 }
 
 TEST(EalArguments, WithHugepagesNoFilesAreShared) {
@@ -73,7 +73,8 @@ TEST(EalArguments, WithHugepagesNoFilesAreShared) {
 TEST(EalArguments, WhatIsGivenStays) {
   const auto used =
       effective_eal_arguments({"--no-huge", "-m512", "--file-prefix", "mine"}, {true, 2, 7}, 300);
-  EXPECT_THAT(used, ElementsAre("--no-huge", "-m512", "--file-prefix", "mine", "--no-shconf"));
+  EXPECT_THAT(
+      used, ElementsAre("--no-huge", "-m512", "--file-prefix", "mine", "--no-shconf", "--no-pci"));
   EXPECT_THAT(effective_eal_arguments({"--huge-dir=/h"}, {false, 2, 7}, 300),
               Not(Contains("--no-huge")));
 }
