@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "hbone/request.h"
 
-#include <algorithm>
+#include <arpa/inet.h>
 #include <charconv>
 
 namespace isthmus::hbone {
@@ -34,52 +34,12 @@ class Writer {
   bool fits_ = true;
 };
 
-// Where the longest run of zero groups begins and how long it is; a run of one stays written out.
-struct ZeroRun {
-  unsigned begin = 8;
-  unsigned length = 1;
-};
-
-ZeroRun longest_zero_run(const std::array<uint16_t, 8>& groups) {
-  ZeroRun best;
-  for (unsigned i = 0; i < groups.size();) {
-    unsigned end = i;
-    while (end < groups.size() && groups[end] == 0) ++end;
-    if (end - i > best.length) best = {i, end - i};
-    i = std::max(end, i + 1);
-  }
-  return best;
-}
-
-template <size_t N>
-void write_v6(Writer<N>& out, const packet::IpAddress& address) {
-  std::array<uint16_t, 8> groups;
-  for (unsigned i = 0; i < groups.size(); ++i) {
-    groups[i] = packet::load_be<uint16_t>(address.bytes().data() + 2 * i);
-  }
-  const ZeroRun zeros = longest_zero_run(groups);
-  for (unsigned i = 0; i < groups.size(); ++i) {
-    if (i == zeros.begin) {
-      out << "::";
-      i += zeros.length - 1;
-      continue;
-    }
-    if (i != 0 && i != zeros.begin + zeros.length) out << ":";
-    std::array<char, 4> hex;
-    const auto end = std::to_chars(hex.data(), hex.data() + hex.size(), groups[i], 16).ptr;
-    out << std::string_view(hex.data(), static_cast<size_t>(end - hex.data()));
-  }
-}
-
 template <size_t N>
 Writer<N>& Writer<N>::operator<<(const packet::IpAddress& address) {
-  if (!address.is_v4()) {
-    write_v6(*this, address);
-    return *this;
-  }
-  const uint32_t value = address.v4_value();
-  return *this << (value >> 24) << "." << (value >> 16 & 0xff) << "." << (value >> 8 & 0xff) << "."
-               << (value & 0xff);
+  char text[INET6_ADDRSTRLEN];
+  const bool v4 = address.is_v4();
+  const uint8_t* bytes = address.bytes().data() + (v4 ? 12 : 0);
+  return *this << inet_ntop(v4 ? AF_INET : AF_INET6, bytes, text, sizeof text);
 }
 
 template <size_t N>
@@ -89,73 +49,23 @@ void write_endpoint(Writer<N>& out, const packet::Endpoint& endpoint) {
       << static_cast<unsigned>(endpoint.port);
 }
 
-std::optional<uint16_t> parse_port(std::string_view text) {
-  unsigned value = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (text.empty() || error != std::errc() || stop != end || value == 0 || value > 65535) {
-    return std::nullopt;
+// W3C Baggage section 3.3.1.3: what is no baggage-octet is percent-encoded, and so is the sign.
+template <size_t N>
+void write_baggage_value(Writer<N>& out, std::string_view value) {
+  constexpr std::string_view kHex = "0123456789ABCDEF";
+  constexpr std::string_view kReserved = "\",;\\%";
+  for (const char& c : value) {
+    const auto byte = static_cast<uint8_t>(c);
+    if (byte > 0x20 && byte < 0x7f && kReserved.find(c) == std::string_view::npos) {
+      out << std::string_view(&c, 1);
+    } else {
+      const char escaped[3] = {'%', kHex[byte >> 4], kHex[byte & 15]};
+      out << std::string_view(escaped, 3);
+    }
   }
-  return static_cast<uint16_t>(value);
-}
-
-bool valid_name(std::string_view host) {
-  constexpr size_t kMaxName = 253;
-  if (host.empty() || host.size() > kMaxName) return false;
-  return std::all_of(host.begin(), host.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_';
-  });
-}
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-
-bool same_ignoring_case(std::string_view a, std::string_view lower) {
-  return a.size() == lower.size() &&
-         std::equal(a.begin(), a.end(), lower.begin(),
-                    [](char x, char y) { return (x >= 'A' && x <= 'Z' ? x + 32 : x) == y; });
-}
-
-// node = nodename [ ":" node-port ] of RFC 7239 section 6.
-std::optional<packet::IpAddress> parse_node(std::string_view node) {
-  if (node.starts_with('[')) {
-    const size_t end = node.find(']');
-    if (end == std::string_view::npos) return std::nullopt;
-    const auto address = packet::IpAddress::parse(node.substr(1, end - 1));
-    if (address && address->is_v4()) return std::nullopt;
-    return address;
-  }
-  // A bare IPv6 address breaks the grammar, but ztunnel of 1.18 can send one.
-  if (const auto whole = packet::IpAddress::parse(node)) return whole;
-  return packet::IpAddress::parse(node.substr(0, node.find(':')));
 }
 
 }  // namespace
-
-std::optional<Authority> Authority::parse(std::string_view text) {
-  if (text.size() > kMaxAuthority) return std::nullopt;
-  Authority authority;
-  size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return std::nullopt;
-  authority.host = text.substr(0, colon);
-  const auto port = parse_port(text.substr(colon + 1));
-  if (!port) return std::nullopt;
-  authority.port = *port;
-  if (authority.host.starts_with('[')) {
-    if (!authority.host.ends_with(']')) return std::nullopt;
-    authority.host = authority.host.substr(1, authority.host.size() - 2);
-    authority.address = packet::IpAddress::parse(authority.host);
-    if (!authority.address || authority.address->is_v4()) return std::nullopt;
-    return authority;
-  }
-  if (!valid_name(authority.host)) return std::nullopt;
-  authority.address = packet::IpAddress::parse(authority.host);
-  return authority;
-}
 
 AuthorityText make_authority(const packet::Endpoint& endpoint) {
   AuthorityText text;
@@ -170,7 +80,8 @@ bool make_baggage(const Baggage& baggage, Profile profile, Text<kMaxBaggage>& ou
   const auto put = [&](std::string_view prefix, std::string_view middle, std::string_view suffix,
                        std::string_view value) {
     if (value.empty() && profile == Profile::head) return;
-    writer << (first ? "" : ",") << prefix << middle << suffix << "=" << value;
+    writer << (first ? "" : ",") << prefix << middle << suffix << "=";
+    write_baggage_value(writer, value);
     first = false;
   };
   put("k8s.cluster.name", "", "", baggage.cluster);
@@ -198,27 +109,6 @@ bool make_forwarded(const packet::Endpoint& client, std::string_view service_hos
   writer << "\"";
   if (!service_host.empty()) writer << ";host=" << service_host;
   return writer.finish();
-}
-
-std::optional<packet::IpAddress> forwarded_for(std::string_view value) {
-  if (value.size() > kMaxForwarded) return std::nullopt;
-  // The values that we understand hold none of the separators, quoted or not.
-  std::string_view element = value.substr(0, value.find(','));
-  while (!element.empty()) {
-    const size_t end = element.find(';');
-    const std::string_view pair = trim(element.substr(0, end));
-    element = end == std::string_view::npos ? std::string_view() : element.substr(end + 1);
-    const size_t equals = pair.find('=');
-    if (equals == std::string_view::npos || !same_ignoring_case(pair.substr(0, equals), "for")) {
-      continue;
-    }
-    std::string_view node = pair.substr(equals + 1);
-    if (node.size() >= 2 && node.starts_with('"') && node.ends_with('"')) {
-      node = node.substr(1, node.size() - 2);
-    }
-    return parse_node(node);
-  }
-  return std::nullopt;
 }
 
 TraceParent make_traceparent(uint64_t trace_high, uint64_t trace_low, uint64_t parent) {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// The CONNECT request of HBONE as ztunnel makes and reads it: authority, baggage, forwarded,
+// The CONNECT request of HBONE as ztunnel makes it: authority, baggage, forwarded,
 // traceparent. None of the headers is authenticated; nothing may be allowed because of one.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string_view>
 
@@ -44,14 +43,6 @@ inline constexpr size_t kMaxAuthority = 261;  // a DNS name and a port
 inline constexpr size_t kMaxBaggage = 1024;
 inline constexpr size_t kMaxForwarded = 384;
 
-// Where a CONNECT leads to: "10.0.0.1:80", "[fd00::1]:80" or "name:80".
-struct Authority {
-  std::string_view host;                     // without brackets
-  uint16_t port = 0;                         // 1..65535
-  std::optional<packet::IpAddress> address;  // empty for a name
-
-  static std::optional<Authority> parse(std::string_view text);
-};
 using AuthorityText = Text<kMaxAuthority>;
 AuthorityText make_authority(const packet::Endpoint& endpoint);
 
@@ -73,8 +64,6 @@ bool make_baggage(const Baggage& baggage, Profile profile, Text<kMaxBaggage>& ou
 // 1.18: for=<client ip>; head: for="<ip:port>" and ;host=<service hostname> where there is one.
 bool make_forwarded(const packet::Endpoint& client, std::string_view service_host, Profile profile,
                     Text<kMaxForwarded>& out);
-// The address that the first element's for= names; empty when there is none or it is obfuscated.
-std::optional<packet::IpAddress> forwarded_for(std::string_view value);
 
 // W3C trace context, version 00, not sampled: "00-<32 hex>-<16 hex>-00".
 using TraceParent = Text<55>;

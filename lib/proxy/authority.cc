@@ -3,9 +3,8 @@
 #include "proxy/authority.h"
 
 #include <algorithm>
-#include <arpa/inet.h>
 #include <charconv>
-#include <cstring>
+#include <strings.h>
 
 namespace isthmus::proxy {
 
@@ -39,56 +38,6 @@ uint16_t parse_port(std::string_view text) noexcept {
   return error == std::errc() && stop == end && !text.empty() && text[0] != '0' ? port : 0;
 }
 
-// Appends to a buffer of fixed size; what does not fit makes the whole invalid.
-class Writer {
- public:
-  explicit Writer(std::span<char> out) : out_(out) {}
-
-  Writer& text(std::string_view part) noexcept {
-    if (part.size() > out_.size() - length_) {
-      fits_ = false;
-    } else if (!part.empty()) {
-      std::memcpy(out_.data() + length_, part.data(), part.size());
-      length_ += part.size();
-    }
-    return *this;
-  }
-  Writer& number(unsigned value) noexcept {
-    char digits[12];
-    const auto [end, error] = std::to_chars(digits, digits + sizeof digits, value);
-    return text({digits, static_cast<size_t>(end - digits)});
-  }
-  Writer& address(const packet::IpAddress& value) noexcept {
-    char buffer[INET6_ADDRSTRLEN];
-    const uint8_t* bytes = value.bytes().data();
-    const char* written = value.is_v4() ? inet_ntop(AF_INET, bytes + 12, buffer, sizeof buffer)
-                                        : inet_ntop(AF_INET6, bytes, buffer, sizeof buffer);
-    return text(written == nullptr ? std::string_view() : written);
-  }
-  Writer& endpoint(const packet::Endpoint& value) noexcept {
-    const bool v4 = value.address.is_v4();
-    return text(v4 ? "" : "[").address(value.address).text(v4 ? ":" : "]:").number(value.port);
-  }
-  // W3C Baggage: what is no baggage-octet is percent-encoded, and so is the percent sign.
-  Writer& baggage_value(std::string_view value) noexcept {
-    constexpr std::string_view kHex = "0123456789ABCDEF";
-    for (const char c : value) {
-      const auto byte = static_cast<unsigned char>(c);
-      const bool plain = byte > 0x20 && byte < 0x7f && std::strchr("\",;\\%", c) == nullptr;
-      const char escaped[3] = {'%', kHex[byte >> 4], kHex[byte & 15]};
-      text(plain ? std::string_view(&c, 1) : std::string_view(escaped, 3));
-    }
-    return *this;
-  }
-  size_t length() const noexcept { return fits_ ? length_ : 0; }
-  bool empty() const noexcept { return length_ == 0; }
-
- private:
-  std::span<char> out_;
-  size_t length_ = 0;
-  bool fits_ = true;
-};
-
 }  // namespace
 
 Authority parse_authority(std::string_view text) noexcept {
@@ -109,23 +58,6 @@ Authority parse_authority(std::string_view text) noexcept {
       std::all_of(last.begin(), last.end(), [](char c) { return c >= '0' && c <= '9'; });
   if (!is_hostname(host) || numeric) return authority;
   return {Authority::Kind::hostname, {}, host, port};
-}
-
-size_t format_authority(const packet::Endpoint& endpoint, std::span<char> out) noexcept {
-  return Writer(out).endpoint(endpoint).length();
-}
-
-size_t format_forwarded(mesh::Profile profile, const packet::Endpoint& client,
-                        std::string_view service_hostname, std::span<char> out) noexcept {
-  Writer writer(out);
-  if (profile == mesh::Profile::v1_18) {
-    const bool v4 = client.address.is_v4();
-    writer.text(v4 ? "for=" : "for=\"[").address(client.address).text(v4 ? "" : "]\"");
-    return writer.length();
-  }
-  writer.text("for=\"").endpoint(client).text("\"");
-  if (!service_hostname.empty()) writer.text(";host=").text(service_hostname);
-  return writer.length();
 }
 
 std::optional<packet::IpAddress> parse_forwarded_for(std::string_view value) noexcept {
@@ -152,28 +84,6 @@ std::optional<packet::IpAddress> parse_forwarded_for(std::string_view value) noe
     return packet::IpAddress::parse(node.substr(0, node.find(':')));
   }
   return {};
-}
-
-size_t format_baggage(mesh::Profile profile, const mesh::Workload& source,
-                      std::span<char> out) noexcept {
-  Writer writer(out);
-  const bool head = profile == mesh::Profile::head;
-  const auto member = [&](std::string_view before, std::string_view kind, std::string_view after,
-                          std::string_view value) {
-    if (head && value.empty()) return;
-    writer.text(writer.empty() ? "" : ",").text(before).text(kind).text(after).text("=");
-    writer.baggage_value(value);
-  };
-  member("k8s.cluster.name", "", "", source.cluster_id);
-  member("k8s.namespace.name", "", "", source.namespace_);
-  member("k8s.", source.workload_type, ".name", source.workload_name);
-  member("service.name", "", "", source.canonical_name);
-  member("service.version", "", "", source.canonical_revision);
-  if (head) {
-    member("cloud.region", "", "", source.locality.region);
-    member("cloud.availability_zone", "", "", source.locality.zone);
-  }
-  return writer.length();
 }
 
 }  // namespace isthmus::proxy

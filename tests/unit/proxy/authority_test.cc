@@ -80,37 +80,6 @@ TEST(Authority, Rfc1035LimitsOfNames) {
   EXPECT_EQ(shown(label + "a:80"), "invalid");
 }
 
-std::string written(size_t (*write)(std::span<char>)) {
-  char buffer[64];
-  const size_t length = write(std::span<char>(buffer));
-  return {buffer, length};
-}
-
-TEST(Authority, IsWrittenAsItIsRead) {
-  EXPECT_EQ(written([](std::span<char> out) { return format_authority(at("10.0.0.1:80"), out); }),
-            "10.0.0.1:80");
-  EXPECT_EQ(
-      written([](std::span<char> out) { return format_authority(at("[fd00::1]:15008"), out); }),
-      "[fd00::1]:15008");
-  char longest[kMaxEndpointText];
-  EXPECT_EQ(format_authority(at("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"), longest), 47U);
-  char small[5];
-  EXPECT_EQ(format_authority(at("10.0.0.1:80"), small), 0U);
-}
-
-std::string forwarded(Profile profile, std::string_view client, std::string_view host) {
-  char buffer[300];
-  return {buffer, format_forwarded(profile, at(client), host, buffer)};
-}
-
-TEST(Forwarded, IsWrittenAsZtunnelWritesIt) {
-  EXPECT_EQ(forwarded(Profile::v1_18, "10.0.0.1:4000", "h"), "for=10.0.0.1");
-  EXPECT_EQ(forwarded(Profile::v1_18, "[fd00::1]:4000", ""), "for=\"[fd00::1]\"");
-  EXPECT_EQ(forwarded(Profile::head, "10.0.0.1:4000", ""), "for=\"10.0.0.1:4000\"");
-  EXPECT_EQ(forwarded(Profile::head, "[fd00::1]:4000", "web.example"),
-            "for=\"[fd00::1]:4000\";host=web.example");
-}
-
 TEST(Forwarded, Rfc7239ForNodeIsRead) {
   EXPECT_EQ(parse_forwarded_for("for=10.0.0.1"), ip("10.0.0.1"));
   EXPECT_EQ(parse_forwarded_for("For=\"10.0.0.1:4000\""), ip("10.0.0.1"));
@@ -121,25 +90,6 @@ TEST(Forwarded, Rfc7239ForNodeIsRead) {
                           "for=\"[fd00::1]x\"", "host=10.0.0.1", "for=\"", ";;;", ","}) {
     EXPECT_EQ(parse_forwarded_for(bad), std::nullopt) << bad;
   }
-}
-
-TEST(Baggage, IsWrittenByProfile) {
-  const mesh::Workload w{.namespace_ = "default",
-                         .workload_type = "deployment",
-                         .workload_name = "sleep,1",
-                         .locality = {.region = "r"}};
-  const auto baggage = [&](Profile profile) {
-    char buffer[300];
-    return std::string(buffer, format_baggage(profile, w, buffer));
-  };
-  EXPECT_EQ(baggage(Profile::v1_18),
-            "k8s.cluster.name=Kubernetes,k8s.namespace.name=default,k8s.deployment.name=sleep%2C1,"
-            "service.name=,service.version=");
-  EXPECT_EQ(baggage(Profile::head),
-            "k8s.cluster.name=Kubernetes,k8s.namespace.name=default,k8s.deployment.name=sleep%2C1,"
-            "cloud.region=r");
-  char small[20];
-  EXPECT_EQ(format_baggage(Profile::head, w, small), 0U);
 }
 
 }  // namespace
