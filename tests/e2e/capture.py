@@ -5,6 +5,7 @@ legs."""
 
 from __future__ import annotations
 
+import re
 import signal
 import struct
 from dataclasses import dataclass
@@ -49,6 +50,20 @@ def frames(file: Path) -> list[bytes]:
         found.append(data[at + 16:at + 16 + length])
         at += 16 + length
     return found
+
+
+_SUITES = {0x1301: "TLS_AES_128_GCM_SHA256", 0x1302: "TLS_AES_256_GCM_SHA384",
+           0x1303: "TLS_CHACHA20_POLY1305_SHA256"}
+
+
+def cipher(packets: list[bytes]) -> str | None:
+    """The cipher suite of the first TLS ServerHello that begins a segment."""
+    for packet in packets:
+        # Handshake record, ServerHello, version, 32 bytes of random, session id, cipher suite.
+        if match := re.search(rb"\x16\x03\x03..\x02...\x03\x03.{32}(.)", packet, re.DOTALL):
+            at = match.end() + match.group(1)[0]
+            return _SUITES.get(int.from_bytes(packet[at:at + 2], "big"))
+    return None
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import argparse
 import sys
 import time
 
-from tests.runner import documents, e2e, lint, programs, readme
+from tests.runner import conf, e2e, lint, programs, readme
 from tests.runner.report import Report
 
-PARTS = ("lint", "unit", "sim", "sanitize", "documents", "e2e", "readme")
+PARTS = ("lint", "unit", "sim", "sanitize", "conf", "e2e", "readme")
 TIDY_SECONDS = 180.0
 
 
@@ -46,8 +46,8 @@ def main() -> int:
         lint.tidy(report, "release", None if arguments.long else TIDY_SECONDS)
     if wanted("sanitize"):
         _sanitize(report)
-    if wanted("documents"):
-        documents.check(report)
+    if wanted("conf"):
+        conf.check(report)
     e2e.run(report, wanted("e2e"), pieces)
     if wanted("readme"):
         readme.check(report)
