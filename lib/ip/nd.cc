@@ -29,13 +29,15 @@ Option link_option(NeighbourMessage::Kind kind) {
 std::optional<Reason> parse_options(const uint8_t* options, uint32_t length,
                                     NeighbourMessage& out) {
   while (length != 0) {
-    if (length < 2 || options[1] == 0 || options[1] * 8u > length) return Reason::ip_bad_arp;
+    if (length < 2) return Reason::ip_bad_arp;
+    const uint32_t size = uint32_t{options[1]} * 8;
+    if (size == 0 || size > length) return Reason::ip_bad_arp;
     if (options[0] == link_option(out.kind) && options[1] == 1) {
       out.link_address.emplace();
       std::memcpy(out.link_address->bytes.data(), options + 2, 6);
     }
-    length -= options[1] * 8u;
-    options += options[1] * 8u;
+    length -= size;
+    options += size;
   }
   return std::nullopt;
 }

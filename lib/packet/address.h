@@ -69,7 +69,9 @@ class IpAddress {
   const std::array<uint8_t, 16>& bytes() const { return bytes_; }
   std::string to_string() const;
 
-  friend constexpr auto operator<=>(const IpAddress&, const IpAddress&) = default;
+  // clang-tidy takes the 0 that a rewritten comparison compares with for a null pointer.
+  friend constexpr auto operator<=>(const IpAddress&,
+                                    const IpAddress&) = default;  // NOLINT(modernize-use-nullptr)
 
  private:
   std::array<uint8_t, 16> bytes_{};

@@ -12,8 +12,14 @@
 namespace isthmus::packet {
 
 struct Ethernet {
-  enum Type : uint16_t { kIpv4 = 0x0800, kArp = 0x0806, kVlan = 0x8100, kQinq = 0x88a8,
-                         kIpv6 = 0x86dd, kTransparentBridging = 0x6558 };
+  enum Type : uint16_t {
+    kIpv4 = 0x0800,
+    kArp = 0x0806,
+    kVlan = 0x8100,
+    kQinq = 0x88a8,
+    kIpv6 = 0x86dd,
+    kTransparentBridging = 0x6558
+  };
   MacAddress destination;
   MacAddress source;
   be16 type;
@@ -30,8 +36,8 @@ static_assert(sizeof(Vlan) == 4);
 // ARP for IPv4 over Ethernet (RFC 826).
 struct Arp {
   enum Operation : uint16_t { kRequest = 1, kReply = 2 };
-  be16 hardware_type;  // 1
-  be16 protocol_type;  // 0x0800
+  be16 hardware_type;       // 1
+  be16 protocol_type;       // 0x0800
   uint8_t hardware_length;  // 6
   uint8_t protocol_length;  // 4
   be16 operation;
@@ -42,9 +48,17 @@ struct Arp {
 };
 static_assert(sizeof(Arp) == 28);
 
-enum IpProtocol : uint8_t { kProtoHopByHop = 0, kProtoIcmp = 1, kProtoTcp = 6, kProtoUdp = 17,
-                            kProtoRouting = 43, kProtoFragment = 44, kProtoIcmpv6 = 58,
-                            kProtoNone = 59, kProtoDestinationOptions = 60 };
+enum IpProtocol : uint8_t {
+  kProtoHopByHop = 0,
+  kProtoIcmp = 1,
+  kProtoTcp = 6,
+  kProtoUdp = 17,
+  kProtoRouting = 43,
+  kProtoFragment = 44,
+  kProtoIcmpv6 = 58,
+  kProtoNone = 59,
+  kProtoDestinationOptions = 60
+};
 
 struct Ipv4 {  // RFC 791
   static constexpr uint16_t kDontFragment = 0x4000;
@@ -95,8 +109,16 @@ struct Udp {  // RFC 768
 static_assert(sizeof(Udp) == 8);
 
 struct Tcp {  // RFC 9293 section 3.1
-  enum Flag : uint8_t { kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kAck = 0x10,
-                        kUrg = 0x20, kEce = 0x40, kCwr = 0x80 };
+  enum Flag : uint8_t {
+    kFin = 0x01,
+    kSyn = 0x02,
+    kRst = 0x04,
+    kPsh = 0x08,
+    kAck = 0x10,
+    kUrg = 0x20,
+    kEce = 0x40,
+    kCwr = 0x80
+  };
   be16 source_port;
   be16 destination_port;
   be32 sequence;

@@ -66,8 +66,8 @@ void complete_checksums(rte_mbuf* packet) {
     field = packet_sum(packet, start, packet->pkt_len - start).checksum();
     if (protocol == kProtoUdp && field.raw() == 0) field = be16(0xffff);
   }
-  packet->ol_flags &= ~(RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_IPV4 |
-                        RTE_MBUF_F_TX_IPV6);
+  packet->ol_flags &=
+      ~(RTE_MBUF_F_TX_IP_CKSUM | RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6);
 }
 
 Segmenter::Segmenter(rte_mbuf* packet, const Pools& pools)

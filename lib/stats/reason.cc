@@ -13,6 +13,8 @@ constexpr ReasonInfo kInfo[] = {
 
 }  // namespace
 
-const ReasonInfo& info(Reason reason) { return kInfo[static_cast<unsigned>(reason)]; }
+const ReasonInfo& info(Reason reason) {
+  return kInfo[static_cast<unsigned>(reason)];
+}
 
 }  // namespace isthmus::stats
