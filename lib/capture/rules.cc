@@ -174,12 +174,12 @@ uint32_t lookup(const rte_acl_ctx* context, const void* key) noexcept {
 
 }  // namespace
 
-std::shared_ptr<const Rules> Rules::build(std::span<const Rule> rules, BuildError* error) {
+std::unique_ptr<const Rules> Rules::build(std::span<const Rule> rules, BuildError* error) {
   if (const auto wrong = check(rules)) {
     *error = *wrong;
     return nullptr;
   }
-  std::shared_ptr<Rules> out(new Rules);
+  std::unique_ptr<Rules> out(new Rules);
   out->rules_.assign(rules.begin(), rules.end());
   const Built v4 = build_family(rules, true);
   out->v4_ = v4.context;

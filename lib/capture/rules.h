@@ -45,7 +45,7 @@ class Rules {
   enum class BuildError : uint8_t { too_many, mixed_families, empty_range, no_memory };
 
   // Needs a running EAL. On failure returns null and says why.
-  static std::shared_ptr<const Rules> build(std::span<const Rule> rules, BuildError* error);
+  static std::unique_ptr<const Rules> build(std::span<const Rule> rules, BuildError* error);
   ~Rules();
   Rules(const Rules&) = delete;
   Rules& operator=(const Rules&) = delete;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "proxy/authority.h"
@@ -31,9 +32,8 @@ void check_authority(std::string_view text) {
     if (authority.hostname.empty() || authority.hostname.size() > proxy::kMaxHostname) abort();
     return;
   }
-  char written[proxy::kMaxEndpointText];
-  const size_t length = proxy::format_authority(authority.endpoint, written);
-  if (proxy::parse_authority({written, length}).endpoint != authority.endpoint) abort();
+  const std::string written = authority.endpoint.to_string();
+  if (proxy::parse_authority(written).endpoint != authority.endpoint) abort();
 }
 
 }  // namespace

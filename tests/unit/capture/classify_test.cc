@@ -42,7 +42,7 @@ class Classify : public testing::Test {
 
   test::Mesh mesh_{kMesh};
   std::vector<packet::IpAddress> hosts_ = {ip("10.0.0.254"), ip("172.18.0.2")};
-  std::shared_ptr<const Rules> rules_;
+  std::unique_ptr<const Rules> rules_;
 };
 
 void expect(const Verdict& verdict, Class class_, Why why) {

@@ -15,7 +15,7 @@ packet::Tuple tuple(std::string_view source, std::string_view destination) {
   return {packet::Endpoint::parse(source).value(), packet::Endpoint::parse(destination).value()};
 }
 
-std::shared_ptr<const Rules> build(const std::vector<Rule>& rules) {
+std::unique_ptr<const Rules> build(const std::vector<Rule>& rules) {
   Rules::BuildError error{};
   auto built = Rules::build(rules, &error);
   EXPECT_NE(built, nullptr) << text(error);

@@ -7,7 +7,6 @@
 #include <new>
 
 #include "capture/classify.h"
-#include "proxy/authority.h"
 #include "proxy/inbound.h"
 #include "proxy/outbound.h"
 #include "support/mesh.h"
@@ -99,10 +98,6 @@ TEST(WorkerPath, DecidesWithoutTheHeap) {
     }
     decided +=
         decide_inbound_plaintext(*mesh, settings, {at("10.0.1.1:1"), at("10.0.0.2:80")}).status;
-    char text[512];
-    decided += format_authority(at("[fd00::1]:80"), text);
-    decided += format_forwarded(profile, at("[fd00::1]:80"), "web.example", text);
-    decided += format_baggage(profile, *mesh->workloads()[0].workload, text);
   }
   capture::Packet packet{.role = capture::PortRole::pod,
                          .vni = {},
