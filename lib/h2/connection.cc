@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstring>
 
 #include "packet/endian.h"
 
@@ -93,7 +92,7 @@ bool Connection::put_control(FrameType type, uint8_t flags, uint32_t stream,
                               flags, stream};
   uint8_t* at = control_.data() + control_used_;
   header.write(std::span<uint8_t, kFrameHeaderSize>(at, kFrameHeaderSize));
-  std::memcpy(at + kFrameHeaderSize, payload.data(), payload.size());
+  std::copy(payload.begin(), payload.end(), at + kFrameHeaderSize);
   control_used_ = static_cast<uint16_t>(control_used_ + kFrameHeaderSize + payload.size());
   return true;
 }

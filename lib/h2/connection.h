@@ -96,6 +96,8 @@ class Connection {
   std::span<const uint8_t> head() const { return std::span(staged_).first(staged_used_); }
   packet::Chain& payload() { return staged_payload_; }
   void head_sent() { staged_used_ = 0; }
+  // Answers wait to be sent and receive() takes nothing before they are.
+  bool blocked() const { return control_used_ + kControlReserve > kControlRoom; }
   // The last prepare() found no buffer to cut a payload: call it again later.
   bool starved() const { return starved_; }
 

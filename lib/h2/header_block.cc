@@ -85,6 +85,7 @@ bool Connection::on_request_block(uint32_t id, bool end) {
   }
   stream->tunnel_ = true;
   handler_.on_request(*stream, *request);
+  if (closed_) return false;
   return !end || stream->reset_ || on_stream_end(*stream);
 }
 

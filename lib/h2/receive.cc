@@ -31,7 +31,7 @@ ReceiveStatus Connection::receive(packet::Chain& bytes, timer::Instant now) {
   now_ = now;
   while (true) {
     if (closed_) return ReceiveStatus::closed;
-    if (control_used_ + kControlReserve > kControlRoom) return ReceiveStatus::blocked;
+    if (blocked()) return ReceiveStatus::blocked;
     if (bytes.empty()) return ReceiveStatus::ok;
     bool going = false;
     if (preface_left_ != 0) {

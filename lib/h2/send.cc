@@ -46,7 +46,7 @@ bool Connection::stage_control(uint32_t max) {
 void Connection::stage(const FrameHeader& header, std::span<const uint8_t> payload) {
   uint8_t* at = staged_.data() + staged_used_;
   header.write(std::span<uint8_t, kFrameHeaderSize>(at, kFrameHeaderSize));
-  std::memcpy(at + kFrameHeaderSize, payload.data(), payload.size());
+  std::copy(payload.begin(), payload.end(), at + kFrameHeaderSize);
   staged_used_ = static_cast<uint16_t>(staged_used_ + kFrameHeaderSize + payload.size());
 }
 

@@ -69,7 +69,7 @@ struct Connect {
   uint64_t cookie = 0;               // as given to accept()
 };
 
-// Whoever answers CONNECTs: the gateway. Called from flush() only.
+// Whoever answers CONNECTs: the gateway. Called from flush() only, this engine's or TCP's.
 class Service {
  public:
   // The tunnel is the service's: accept() or refuse() it now or later, release() it in the end.

@@ -106,6 +106,10 @@ void Transport::work() {
   if (state_ == State::handshaking) feed_handshake();
   if (state_ == State::open) receive();
   if (state_ == State::open) transmit();
+  // Answers that blocked the peer's frames have made room; those that TCP can't take hold them up.
+  if (state_ == State::open && !plaintext_.empty() && !retry_ && !h2_->blocked()) {
+    engine_->mark_dirty(*this);
+  }
   if (state_ == State::closing && tcp_ != nullptr) tcp_->receive();
 }
 
@@ -185,7 +189,7 @@ void Transport::establish(const tls::HandshakeResult& result) {
   ciphertext_ = std::move(behind);
   if (engine_->draining_) h2_->drain(engine_->now_);
   if (role_ == h2::Role::client) engine_->pool_->on_open(*this);
-  work();
+  engine_->mark_dirty(*this);
 }
 
 // -- bytes up ------------------------------------------------------------------------------------
@@ -224,9 +228,7 @@ bool Transport::receive_h2() {
     case h2::ReceiveStatus::ok:
       return true;
     case h2::ReceiveStatus::blocked:
-      // Its answers go first; what TCP cannot take now holds up the peer's requests.
-      engine_->mark_dirty(*this);
-      return false;
+      return false;  // its answers go first: work() goes on when they have
     case h2::ReceiveStatus::no_buffer:
       retry_ = true;
       return false;

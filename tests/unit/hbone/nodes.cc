@@ -12,11 +12,6 @@ namespace {
 
 constexpr unsigned kConnections = 64;
 
-tls::IdentityTable& identities() {
-  static tls::IdentityTable table;
-  return table;
-}
-
 uint8_t* key_bytes() {
   const size_t size = tls::KeyStore::bytes_for(kConnections);
   return static_cast<uint8_t*>(std::aligned_alloc(64, (size + 63) / 64 * 64));
@@ -39,6 +34,11 @@ EngineOptions small(EngineOptions options) {
 }
 
 }  // namespace
+
+tls::IdentityTable& identities() {
+  static tls::IdentityTable table;
+  return table;
+}
 
 tls::IdentityPtr identity(std::string_view service_account) {
   return identities().intern(*tls::Identity::make("cluster.local", "default", service_account));
@@ -132,6 +132,8 @@ void Node::receive(rte_mbuf* packet, timer::Instant at) {
   tcp::Connection* connection = service == nullptr ? nullptr : tcp.accept(parsed, nullptr, {}, at);
   if (connection == nullptr) {
     tcp.send_reset(parsed, 0, at);
+  } else if (stranger) {
+    stranger(*connection);
   } else if (!hbone.accept(*connection, {own, 1, 7}, *service, at)) {
     connection->abort();
   }
@@ -203,7 +205,8 @@ Pair::~Pair() {
   for (auto& each : opener.results) {
     if (each.tunnel != nullptr) each.tunnel->release();
   }
-  run();
+  // Long enough for what only a retransmission gets acknowledged.
+  pass(std::chrono::seconds(1));
   EXPECT_EQ(client.hbone.tunnels(), 0u);
   EXPECT_EQ(server.hbone.tunnels(), 0u);
   EXPECT_EQ(client.hbone.usage().streams, 0u);

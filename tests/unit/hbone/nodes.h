@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,6 +32,7 @@ inline constexpr packet::IpAddress kClient = packet::IpAddress::v4(0x0a000001u);
 
 tls::IdentityPtr identity(std::string_view service_account);
 const tls::TestCa& mesh_ca();
+tls::IdentityTable& identities();
 
 // What became of a leg, and what came out of it.
 struct Ear final : relay::Observer {
@@ -84,6 +86,8 @@ class Node final : public tcp::Output, public Dialer {
   tls::InlineExecutor executor;
   Engine hbone;
   Pool pool;
+  // Takes accepted connections in the engine's place when set.
+  std::function<void(tcp::Connection&)> stranger;
   Service* service = nullptr;  // accepts connections to 15008 when set
   uint16_t next_port = 40'000;
   bool no_route = false;

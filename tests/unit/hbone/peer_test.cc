@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Peers that behave like others do, or badly: the event table of docs/hbone.md.
+#include <gtest/gtest.h>
+#include <string>
+
+#include "raw_peer.h"
+
+namespace isthmus::hbone::test {
+namespace {
+
+using stats::Reason;
+
+constexpr uint8_t kData = 0, kHeaders = 1, kReset = 3, kSettings = 4, kPing = 6;
+const Bytes kNoError(4, 0);
+// ":status: 200", ":status" with a literal value, "CONNECT" to 10.0.0.2:80.
+const Bytes kOk = {0x88};
+Bytes text(std::string_view value) {
+  return {value.begin(), value.end()};
+}
+Bytes connect_block() {
+  return Bytes{0x02, 7} + text("CONNECT") + Bytes{0x01, 11} + text("10.0.0.2:80");
+}
+Bytes client_start() {
+  return text(h2::kPreface) + frame(kSettings, 0, 0) + frame(kSettings, 1, 0);
+}
+
+// Our server, a peer that writes frames.
+class AgainstServer : public testing::Test {
+ protected:
+  void SetUp() override {
+    peer.connect(pair.now);
+    pair.run();
+    ASSERT_TRUE(peer.secure());
+  }
+  size_t frames(uint8_t type) const {
+    size_t count = 0;
+    for (size_t at = 0; at + 9 <= peer.heard.size();) {
+      const auto header =
+          h2::FrameHeader::parse(std::span<const uint8_t, 9>(peer.heard.data() + at, 9));
+      count += header.type == type ? 1 : 0;
+      at += 9 + header.length;
+    }
+    return count;
+  }
+  Pair pair;
+  RawPeer peer{pair.client, tls::Role::client};
+};
+
+TEST_F(AgainstServer, EverythingInOneFlightIsServed) {
+  peer.send(client_start() + frame(kHeaders, 4, 1, connect_block()) +
+            frame(kData, 0, 1, text("early")));
+  pair.run();
+  ASSERT_EQ(pair.service.accepted.size(), 1u);
+  EXPECT_EQ(pair.service.accepted[0].ear.heard, "early");
+}
+
+TEST_F(AgainstServer, ManyFramesInOneRecordWaitForTheirAnswersAndAreAllServed) {
+  Bytes flight = client_start();
+  for (int i = 0; i < 100; ++i) flight = std::move(flight) + frame(kPing, 0, 0, Bytes(8));
+  peer.send(flight + frame(kHeaders, 4, 1, connect_block()));
+  pair.run();
+  EXPECT_EQ(frames(kPing), 100u);
+  EXPECT_EQ(pair.service.accepted.size(), 1u);
+}
+
+TEST_F(AgainstServer, AClientsResetBecomesAnAbortWhateverItsCode) {
+  peer.send(client_start());
+  for (uint8_t code : {0, 2, 8, 10}) {
+    const uint32_t id = 2 * static_cast<uint32_t>(pair.service.accepted.size()) + 1;
+    peer.send(frame(kHeaders, 4, id, connect_block()) + frame(kReset, 0, id, {0, 0, 0, code}));
+    pair.run();
+    EXPECT_TRUE(pair.service.accepted.back().ear.aborted) << unsigned{code};
+  }
+}
+
+TEST_F(AgainstServer, ALostConnectionAbortsItsTunnels) {
+  peer.send(client_start() + frame(kHeaders, 4, 1, connect_block()));
+  pair.run();
+  peer.send(frame(kData, 0, 7, {1}));
+  pair.run();
+  EXPECT_TRUE(pair.service.accepted[0].ear.aborted);
+  EXPECT_EQ(pair.service.accepted[0].ear.cause, relay::Cause::lost);
+  EXPECT_EQ(frames(7), 1u) << "GOAWAY says why";
+  EXPECT_TRUE(peer.finished);
+}
+
+TEST(Peers, HttpOneOn15008IsClosedAndCounted) {
+  Pair pair;
+  RawPeer peer(pair.client, tls::Role::client);
+  peer.plain = true;
+  peer.connect(pair.now);
+  pair.run();
+  peer.send_raw("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  pair.run();
+  EXPECT_TRUE(peer.finished || peer.failed);
+  EXPECT_EQ(pair.server.count(Reason::tls_not_tls), 1u);
+  EXPECT_EQ(pair.service.ended, 1u);
+}
+
+TEST(Peers, ASilentConnectionIsResetAfterTheTimeLimit) {
+  Pair pair;
+  RawPeer peer(pair.client, tls::Role::client);
+  peer.plain = true;
+  peer.connect(pair.now);
+  pair.pass(std::chrono::seconds(11));
+  EXPECT_TRUE(peer.failed);
+  EXPECT_EQ(pair.server.count(Reason::hbone_handshake_timeout), 1u);
+  EXPECT_EQ(pair.server.hbone.transports(), 0u);
+}
+
+// Our client, a server that writes frames: the server node's TCP hands its connections to it.
+class AgainstClient : public testing::Test {
+ protected:
+  void SetUp() override {
+    pair.server.stranger = [this](tcp::Connection& connection) {
+      connection.set_handler(&peer);
+      peer.take(connection);
+    };
+    pair.open();
+    pair.run();
+    ASSERT_TRUE(peer.secure());
+    peer.send(frame(kSettings, 0, 0) + frame(kSettings, 1, 0));
+  }
+  TestOpener::Opened& near() { return pair.opener.results[0]; }
+  Pair pair;
+  RawPeer peer{pair.server, tls::Role::server};
+};
+
+TEST_F(AgainstClient, EnvoysResetBehindItsEndIsAnOrderlyEnd) {
+  peer.send(frame(kHeaders, 4, 1, kOk) + frame(kData, 1, 1, text("bye")) +
+            frame(kReset, 0, 1, kNoError));
+  pair.run();
+  ASSERT_NE(near().tunnel, nullptr);
+  EXPECT_EQ(near().ear.heard, "bye");
+  EXPECT_TRUE(near().ear.ended);
+  EXPECT_TRUE(near().ear.closed);
+  EXPECT_FALSE(near().ear.aborted);
+  EXPECT_GT(near().tunnel->send_room(), 0u);
+  say(*near().tunnel, "nobody listens");
+  near().tunnel->shutdown();
+  pair.run();
+}
+
+TEST_F(AgainstClient, AResetWithoutAnEndIsAnAbortEvenWithNoError) {
+  peer.send(frame(kHeaders, 4, 1, kOk));
+  pair.run();
+  peer.send(frame(kReset, 0, 1, kNoError));
+  pair.run();
+  EXPECT_TRUE(near().ear.aborted);
+}
+
+TEST_F(AgainstClient, AnErrorBehindItsEndIsAnAbort) {
+  peer.send(frame(kHeaders, 4, 1, kOk) + frame(kData, 1, 1) + frame(kReset, 0, 1, {0, 0, 0, 10}));
+  pair.run();
+  EXPECT_TRUE(near().ear.aborted);
+}
+
+TEST_F(AgainstClient, Only200OpensATunnel) {
+  peer.send(frame(kHeaders, 4, 1, Bytes{0x89}));  // :status 204
+  pair.run();
+  EXPECT_EQ(near().failure.kind, Failure::Kind::http);
+  EXPECT_EQ(near().failure.code, 204u);
+}
+
+TEST_F(AgainstClient, EnvoysRefusalWithABodyAndAResetIsARefusal) {
+  const Bytes block = Bytes{0x08, 3} + text("503");
+  peer.send(frame(kHeaders, 4, 1, block) + frame(kData, 1, 1, Bytes(98, 'x')) +
+            frame(kReset, 0, 1, {0, 0, 0, 10}));
+  pair.run();
+  EXPECT_EQ(near().failure.kind, Failure::Kind::http);
+  EXPECT_EQ(near().failure.code, 503u);
+  EXPECT_TRUE(near().failure.retry);
+}
+
+TEST_F(AgainstClient, ARefusedStreamIsSafeToRetry) {
+  peer.send(frame(kReset, 0, 1, {0, 0, 0, 7}));
+  pair.run();
+  EXPECT_EQ(near().failure.kind, Failure::Kind::reset);
+  EXPECT_EQ(near().failure.code, 7u);
+  EXPECT_TRUE(near().failure.retry);
+}
+
+}  // namespace
+}  // namespace isthmus::hbone::test
