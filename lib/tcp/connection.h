@@ -4,6 +4,7 @@
 // kFailed has been told, or until abort() or refuse().
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "packet/address.h"
@@ -160,9 +161,10 @@ class Connection : private timer::Wheel::Entry {
   uint16_t window_field();
   void fill_options(SegmentOptions& options);
   bool window_update_due() const;
+  // RFC 6675's pipe. What duplicate ACKs stand for is a guess, never more than what is out.
   uint32_t in_flight() const {
-    return snd_nxt_ - snd_una_ - board_.sacked_bytes() - reno_sacked_ - board_.lost_bytes() +
-           board_.retransmitted_bytes();
+    const uint32_t out = snd_nxt_ - snd_una_ - board_.sacked_bytes() - board_.lost_bytes();
+    return out - std::min(out, reno_sacked_) + board_.retransmitted_bytes();
   }
   void out_of_buffers();
   uint32_t timestamp_now() const;

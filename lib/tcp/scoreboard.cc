@@ -7,8 +7,6 @@
 namespace isthmus::tcp {
 namespace {
 
-constexpr uint32_t kNone = RecordPool::kNone;
-
 uint32_t milliseconds(timer::Instant instant) {
   return static_cast<uint32_t>(instant.time_since_epoch().count() / 1000);
 }

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// One engine, one peer that may send anything at any time: the input is a sequence of acts of the
+// peer, of the user and of the clock. After each, the connection's numbers agree, no window was
+// taken back and the engine did not run away; at the end every mbuf is home.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include <rte_eal.h>
+
+#include "packet/headers.h"
+#include "packet/parse.h"
+#include "support/pools.h"
+#include "tcp/engine.h"
+#include "tcp/sequence.h"
+
+namespace {
+
+using namespace isthmus;
+
+constexpr unsigned kMaxActs = 400;
+constexpr unsigned kMaxPacketsPerAct = 2000;
+
+class Reader {
+ public:
+  Reader(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+  bool empty() const { return size_ == 0; }
+  uint8_t byte() {
+    if (size_ == 0) return 0;
+    --size_;
+    return *data_++;
+  }
+  uint16_t word() { return static_cast<uint16_t>(byte() << 8 | byte()); }
+
+ private:
+  const uint8_t* data_;
+  size_t size_;
+};
+
+class Peer final : public tcp::Output, public tcp::Handler {
+ public:
+  Peer() {
+    tcp::Config config;
+    config.max_connections = 2;
+    config.max_time_wait = 2;
+    config.max_sent_records = 64;
+    config.max_gaps = 16;
+    config.receive_buffer = config.send_buffer = 20'000;
+    config.max_receive_buffer = config.max_send_buffer = 100'000;
+    tcp::Secrets secrets;
+    secrets.sequence = {1, 2};
+    engine_ = std::make_unique<tcp::Engine>(config, test::pools(), *this, drops_, secrets, now_);
+  }
+
+  void transmit(rte_mbuf* packet, uint32_t) override {
+    const auto& header = *rte_pktmbuf_mtod_offset(packet, packet::Tcp*, packet->l3_len);
+    if (++packets_ > kMaxPacketsPerAct) abort();
+    if ((header.flags & packet::Tcp::kRst) == 0) {
+      const uint32_t payload = packet->pkt_len - packet->l3_len - packet->l4_len;
+      sent_ = header.sequence.get() + payload;
+      if ((header.flags & packet::Tcp::kSyn) != 0) ++sent_;
+      if ((header.flags & packet::Tcp::kAck) != 0) expected_ = header.acknowledgment.get();
+    }
+    rte_pktmbuf_free(packet);
+  }
+
+  void on_tcp(tcp::Connection& connection, uint16_t events) override {
+    if (ended_) abort();
+    if ((events & (tcp::kClosed | tcp::kFailed)) == 0) return;
+    connection.receive();
+    ended_ = true;
+    connection_ = nullptr;
+  }
+
+  void act(Reader& in) {
+    packets_ = 0;
+    switch (in.byte() % 12) {
+      case 0:
+        connect(in);
+        break;
+      case 1:
+        send(in.word());
+        break;
+      case 2:
+        receive(in.word());
+        break;
+      case 3:
+        if (connection_ != nullptr) connection_->shutdown();
+        break;
+      case 4:
+        end(in.byte());
+        break;
+      case 5:
+        pass(in.word());
+        break;
+      case 6:
+        icmp(in);
+        break;
+      default:
+        segment(in);
+        break;
+    }
+    engine_->flush(now_);
+    if (connection_ != nullptr && !connection_->consistent()) abort();
+    const uint16_t beat = in.byte();
+    now_ += timer::Duration(beat * 50);
+    engine_->advance(now_);
+    engine_->flush(now_);
+    if (connection_ != nullptr && !connection_->consistent()) abort();
+  }
+
+ private:
+  void connect(Reader& in) {
+    if (connection_ != nullptr) return;
+    tcp::Options options;
+    options.mtu = static_cast<uint16_t>(576 + in.byte() * 8);
+    options.keepalive_idle = std::chrono::seconds(in.byte() % 8);
+    ended_ = false;
+    connection_ = engine_->connect(local_, remote_, this, options, now_);
+  }
+
+  void send(uint16_t bytes) {
+    if (connection_ == nullptr || connection_->send_queued() > 60'000) return;
+    const std::vector<uint8_t> data(bytes, 7);
+    packet::Chain chain;
+    if (chain.append_copy(data, test::pools().small)) connection_->send(std::move(chain));
+  }
+
+  void receive(uint16_t most) {
+    if (connection_ != nullptr) connection_->receive(most);
+  }
+
+  void end(uint8_t how) {
+    if (connection_ == nullptr) return;
+    if (connection_->held()) {
+      if (how % 2 == 0) return connection_->complete_accept();
+      connection_->refuse();
+    } else {
+      connection_->abort();
+    }
+    connection_ = nullptr;
+  }
+
+  void pass(uint16_t amount) {
+    const timer::Instant end = now_ + std::chrono::milliseconds(amount);
+    for (unsigned i = 0; i < 500 && engine_->next_deadline() <= end; ++i) {
+      now_ = std::max(now_, engine_->next_deadline());
+      engine_->advance(now_);
+      engine_->flush(now_);
+    }
+    now_ = std::max(now_, end);
+  }
+
+  void icmp(Reader& in) {
+    tcp::IcmpError error;
+    error.tuple = {local_, remote_};
+    error.type = static_cast<uint8_t>(in.byte() % 5);
+    error.code = static_cast<uint8_t>(in.byte() % 16);
+    error.mtu = in.word();
+    error.sequence = sent_ - in.word();
+    engine_->icmp_error(error, now_);
+  }
+
+  // Numbers near those that the engine expects, so that inputs get somewhere; options are raw.
+  void segment(Reader& in) {
+    const uint8_t flags = in.byte();
+    const auto sequence = static_cast<int16_t>(in.word());
+    const auto acknowledgment = static_cast<int8_t>(in.byte());
+    const uint32_t acked = sent_ + static_cast<uint32_t>(acknowledgment * (in.byte() + 1));
+    const uint16_t window = in.word();
+    const unsigned options = in.byte() % 11 * 4;
+    const unsigned length = in.word() % 3000;
+    const unsigned total = 20 + 20 + options + length;
+    rte_mbuf* packet =
+        rte_pktmbuf_alloc(total > packet::kSmallRoom ? test::pools().large : test::pools().small);
+    if (packet == nullptr) return;
+    auto* bytes =
+        reinterpret_cast<uint8_t*>(rte_pktmbuf_append(packet, static_cast<uint16_t>(total)));
+    std::memset(bytes, 0, total);
+    auto& ip = *reinterpret_cast<packet::Ipv4*>(bytes);
+    ip.version_ihl = 0x45;
+    ip.total_length.set(static_cast<uint16_t>(total));
+    ip.ttl = 64;
+    ip.protocol = packet::kProtoTcp;
+    ip.source = remote_.address.v4_wire();
+    ip.destination = local_.address.v4_wire();
+    auto& tcp = *reinterpret_cast<packet::Tcp*>(bytes + 20);
+    tcp.source_port.set(remote_.port);
+    tcp.destination_port.set(local_.port);
+    tcp.sequence.set(expected_ + static_cast<uint32_t>(sequence));
+    tcp.acknowledgment.set(acked);
+    tcp.data_offset = static_cast<uint8_t>((20 + options) / 4 << 4);
+    tcp.flags = flags;
+    tcp.window.set(window);
+    for (unsigned i = 0; i < options; ++i) bytes[40 + i] = in.byte();
+    packet->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_IP_CKSUM_GOOD;
+    packet::Parsed parsed;
+    if (!packet::parse(packet, parsed) && engine_->input(parsed, now_)) return;
+    if (parsed.mbuf != nullptr && parsed.protocol == packet::kProtoTcp && parsed.l4_length != 0) {
+      if (connection_ == nullptr && (flags & packet::Tcp::kSyn) != 0) {
+        ended_ = false;
+        connection_ =
+            engine_->accept(parsed, this, tcp::Options(), now_,
+                            window % 2 == 0 ? tcp::AcceptMode::now : tcp::AcceptMode::held);
+        if (connection_ != nullptr) expected_ = parsed.tcp()->sequence.get() + 1;
+      } else {
+        engine_->send_reset(parsed, 0, now_);
+      }
+    }
+    rte_pktmbuf_free(packet);
+  }
+
+  stats::ReasonCounters drops_;
+  timer::Instant now_{std::chrono::hours(1)};
+  packet::Endpoint local_{packet::IpAddress::v4(0x0a000002u), 80};
+  packet::Endpoint remote_{packet::IpAddress::v4(0x0a000001u), 40'000};
+  std::unique_ptr<tcp::Engine> engine_;
+  tcp::Connection* connection_ = nullptr;
+  bool ended_ = false;
+  unsigned packets_ = 0;
+  uint32_t sent_ = 0;               // what follows our last segment
+  uint32_t expected_ = 0xfffff000;  // what we expect next
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  const char* args[] = {"fuzz_tcp_engine", "--no-huge",      "-m",          "256",
+                        "--no-pci",        "--no-telemetry", "--no-shconf", "--log-level=3"};
+  std::vector<char*> eal;
+  for (const char* arg : args) eal.push_back(const_cast<char*>(arg));
+  if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) abort();
+  test::pools();
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const unsigned before = test::mbufs_in_use();
+  {
+    const std::unique_ptr<uint8_t[]> copy(new uint8_t[size]);
+    std::copy_n(data, size, copy.get());
+    Reader in(copy.get(), size);
+    Peer peer;
+    for (unsigned i = 0; i < kMaxActs && !in.empty(); ++i) peer.act(in);
+  }
+  if (test::mbufs_in_use() != before) abort();
+  return 0;
+}
