@@ -17,7 +17,6 @@
 #include <rte_lcore.h>
 #include <rte_malloc.h>
 
-#include "eal.h"
 #include "plan_builder.h"
 
 namespace isthmus::app {
@@ -39,6 +38,18 @@ std::vector<unsigned> worker_lcores() {
   unsigned lcore = 0;
   RTE_LCORE_FOREACH_WORKER(lcore) lcores.push_back(lcore);
   return lcores;
+}
+
+// What the workers leave of the process's CPUs; all of them where they leave none.
+cpu_set_t service_cpus(const Machine& machine, const std::vector<unsigned>& lcores) {
+  cpu_set_t cpus = machine.affinity;
+  for (const unsigned lcore : lcores) {
+    const cpu_set_t worker = rte_lcore_cpuset(lcore);
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &worker)) CPU_CLR(cpu, &cpus);
+    }
+  }
+  return CPU_COUNT(&cpus) > 0 ? cpus : machine.affinity;
 }
 
 }  // namespace
@@ -72,7 +83,8 @@ class Application::Call final : public gateway::Task {
   std::atomic<State> state_{State::posted};
 };
 
-Application::Application(const Options& options, Inputs inputs, const CommandTable& commands)
+Application::Application(const Options& options, Inputs inputs, const CommandTable& commands,
+                         const Machine& machine)
     : options_(options),
       commands_(commands),
       startup_(std::move(inputs)),
@@ -80,7 +92,7 @@ Application::Application(const Options& options, Inputs inputs, const CommandTab
       qsbr_(nullptr, rte_free),
       cleared_drops_(stats::kReasonCount),
       console_(commands, *this, loop_) {
-  make_workers();
+  make_workers(machine);
   const sigset_t set = taken_signals();
   signals_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   loop_.add(signals_, EPOLLIN, [this](uint32_t) { on_signal(); });
@@ -96,7 +108,7 @@ Application::~Application() {
   if (signals_ >= 0) close(signals_);
 }
 
-void Application::make_workers() {
+void Application::make_workers(const Machine& machine) {
   const config::Config& config = startup_.config;
   const auto lcores = worker_lcores();
   if (lcores.empty()) {
@@ -132,7 +144,8 @@ void Application::make_workers() {
                              plan_.get(), clock_, qsbr_.get(), handshakes_}));
     threads_.push_back(&workers_.back()->thread());
   }
-  for (const auto& handshakes : handshakes_) handshakes->start();
+  const cpu_set_t cpus = service_cpus(machine, lcores);
+  for (const auto& handshakes : handshakes_) handshakes->start(cpus);
   for (WorkerThread* thread : threads_) {
     thread->set_peers(threads_);
     if (!thread->launch()) throw std::runtime_error("a worker's lcore does not start");

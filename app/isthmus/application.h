@@ -15,6 +15,7 @@
 #include "command_table.h"
 #include "console.h"
 #include "drivers/pools.h"
+#include "eal.h"
 #include "event_loop.h"
 #include "gateway/handoff.h"
 #include "gateway/plan.h"
@@ -32,8 +33,9 @@ namespace isthmus::app {
 
 class Application {
  public:
-  // After EAL has started. Throws std::runtime_error.
-  Application(const Options& options, Inputs inputs, const CommandTable& commands);
+  // After EAL has started; machine is as it was before that. Throws std::runtime_error.
+  Application(const Options& options, Inputs inputs, const CommandTable& commands,
+              const Machine& machine);
   ~Application();
   Application(const Application&) = delete;
   Application& operator=(const Application&) = delete;
@@ -71,7 +73,7 @@ class Application {
     uint64_t token;  // of rte_rcu_qsbr
   };
 
-  void make_workers();
+  void make_workers(const Machine& machine);
   void on_signal();
   void publish(std::unique_ptr<const gateway::Plan> plan);
   void tick();

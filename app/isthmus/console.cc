@@ -28,31 +28,11 @@ void write_out(std::string_view text) {
   fflush(stdout);
 }
 
+std::string too_long(unsigned number) {
+  return fmt::format("line {}: longer than {} bytes\n", number, kMaxLine);
+}
+
 }  // namespace
-
-LineReader::Result LineReader::next(std::string& line) {
-  const size_t end = buffer_.find('\n');
-  if (end == std::string::npos) {
-    if (buffer_.size() <= kMaxLine) return Result::none;
-    buffer_.clear();
-    const bool first = !skipping_;
-    skipping_ = true;
-    return first ? Result::too_long : Result::none;
-  }
-  line = buffer_.substr(0, end);
-  buffer_.erase(0, end + 1);
-  if (skipping_) {  // the end of a line that was already given up
-    skipping_ = false;
-    return next(line);
-  }
-  return line.size() > kMaxLine ? Result::too_long : Result::line;
-}
-
-std::string LineReader::rest() {
-  std::string line = skipping_ ? std::string() : std::move(buffer_);
-  buffer_.clear();
-  return line;
-}
 
 // A connection to the socket. Answers what has come, also after the client has shut its sending
 // side down, and is dropped when all is said.
@@ -85,15 +65,18 @@ class Console::Client {
     std::string line;
     for (auto result = lines_.next(line); result != LineReader::Result::none;
          result = lines_.next(line)) {
-      run(result == LineReader::Result::line ? line : std::string(kMaxLine + 1, '?'));
+      ++number_;
+      if (result == LineReader::Result::line) {
+        console_.run(line, number_, answers_);
+      } else {
+        answers_ += too_long(number_);
+      }
     }
     if (n > 0) return;
     ended_ = true;
     const std::string rest = lines_.rest();
-    if (!rest.empty()) run(rest);
+    if (!rest.empty()) console_.run(rest, ++number_, answers_);
   }
-
-  void run(const std::string& line) { console_.run(line, ++number_, answers_); }
 
   bool send_some() {
     while (!answers_.empty()) {
@@ -126,7 +109,7 @@ Console::~Console() {
 
 bool Console::run(std::string_view line, unsigned number, std::string& answer) {
   if (line.size() > kMaxLine) {
-    answer += fmt::format("line {}: longer than {} bytes\n", number, kMaxLine);
+    answer += too_long(number);
     return false;
   }
   const auto parsed = table_.parse(line);
@@ -181,25 +164,27 @@ void Console::read_stdin() {
   const ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n > 0) stdin_lines_.add({bytes, static_cast<size_t>(n)});
-  std::vector<std::string> lines;
   std::string line;
   for (auto result = stdin_lines_.next(line); result != LineReader::Result::none;
        result = stdin_lines_.next(line)) {
-    lines.push_back(result == LineReader::Result::line ? line : std::string(kMaxLine + 1, '?'));
-  }
-  if (n <= 0) lines.push_back(stdin_lines_.rest());
-  for (const auto& each : lines) {
-    if (application_.quitting()) return;
     std::string answer;
-    run(each, ++stdin_number_, answer);
+    ++stdin_number_;
+    if (result == LineReader::Result::line) {
+      run(line, stdin_number_, answer);
+    } else {
+      answer = too_long(stdin_number_);
+    }
     write_out(answer);
-    if (n > 0 && !application_.quitting()) write_out(kPrompt);
+    if (application_.quitting()) return;
+    write_out(kPrompt);
   }
-  if (n <= 0) {
-    loop_.remove(STDIN_FILENO);
-    stdin_open_ = false;
-    application_.quit();
-  }
+  if (n > 0) return;
+  std::string answer;
+  run(stdin_lines_.rest(), ++stdin_number_, answer);
+  write_out(answer + "\n");
+  loop_.remove(STDIN_FILENO);
+  stdin_open_ = false;
+  application_.quit();
 }
 
 void Console::open_socket(const std::string& path) {

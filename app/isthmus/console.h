@@ -11,24 +11,9 @@
 
 #include "command_table.h"
 #include "event_loop.h"
+#include "line_reader.h"
 
 namespace isthmus::app {
-
-// Cuts a byte stream into lines of at most kMaxLine bytes.
-class LineReader {
- public:
-  enum class Result { none, line, too_long };
-
-  void add(std::string_view bytes) { buffer_ += bytes; }
-  // The next whole line, without its end. too_long: a line was given up; it counts as one.
-  Result next(std::string& line);
-  // What is left without an end of line when the stream ends.
-  std::string rest();
-
- private:
-  std::string buffer_;
-  bool skipping_ = false;
-};
 
 class Console {
  public:

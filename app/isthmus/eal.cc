@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <initializer_list>
-#include <sched.h>
 #include <unistd.h>
 
 namespace isthmus::app {
@@ -39,10 +38,9 @@ bool has(const std::vector<std::string>& given, std::initializer_list<const char
 Machine Machine::detect() {
   Machine machine;
   machine.free_hugepages = any_free_hugepage();
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) {
-    machine.cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&cpus)));
+  CPU_ZERO(&machine.affinity);
+  if (sched_getaffinity(0, sizeof machine.affinity, &machine.affinity) == 0) {
+    machine.cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&machine.affinity)));
   }
   machine.process = getpid();
   return machine;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <sched.h>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,9 @@ namespace isthmus::app {
 
 struct Machine {
   bool free_hugepages = false;
-  unsigned cpus = 1;  // that the process may use
-  int process = 0;    // its id
+  unsigned cpus = 1;   // that the process may use
+  cpu_set_t affinity;  // which; EAL narrows that of its threads and of those that they start
+  int process = 0;     // its id
 
   static Machine detect();
 };

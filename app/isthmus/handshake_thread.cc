@@ -22,9 +22,10 @@ void HandshakeThread::serve(tls::HandshakeChannel& channel) {
   service_.serve(channel);
 }
 
-void HandshakeThread::start() {
+void HandshakeThread::start(const cpu_set_t& cpus) {
   stopping_.store(false);
   thread_ = std::thread([this] { run(); });
+  pthread_setaffinity_np(thread_.native_handle(), sizeof cpus, &cpus);
   pthread_setname_np(thread_.native_handle(), "handshakes");
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <sched.h>
 #include <thread>
 
 #include "sleeper.h"
@@ -33,7 +34,7 @@ class HandshakeThread {
 
   // Before start(); the channel outlives the thread.
   void serve(tls::HandshakeChannel& channel);
-  void start();
+  void start(const cpu_set_t& cpus);  // where it may run
   void stop();
 
  private:

@@ -34,8 +34,8 @@ uint64_t memory_mb(const config::Pools& pools, unsigned cpus) {
   return kRest + (bytes * cpus >> 20);
 }
 
-bool start_eal(const char* program, const CommandLine& line, const config::Config& config) {
-  const Machine machine = Machine::detect();
+bool start_eal(const char* program, const CommandLine& line, const config::Config& config,
+               const Machine& machine) {
   std::vector<std::string> arguments =
       effective_eal_arguments(line.eal, machine, memory_mb(config.pools, machine.cpus));
   arguments.insert(arguments.begin(), program);
@@ -69,10 +69,11 @@ int run(int argc, char** argv) {
     return EXIT_SUCCESS;
   }
   block_signals();
-  if (!start_eal(argv[0], line, inputs.config)) return EXIT_FAILURE;
+  const Machine machine = Machine::detect();
+  if (!start_eal(argv[0], line, inputs.config, machine)) return EXIT_FAILURE;
   int status = EXIT_FAILURE;
   try {
-    Application application(line.options, std::move(inputs), table);
+    Application application(line.options, std::move(inputs), table, machine);
     fmt::print(stderr, "isthmus: ready\n");
     status = application.run();
   } catch (const std::exception& error) {
@@ -82,7 +83,7 @@ int run(int argc, char** argv) {
   rte_eal_cleanup();
   // A prefix that carries the process's number would leave a folder behind for each run.
   std::error_code ignored;
-  if (runtime.filename() == own_file_prefix(Machine::detect())) {
+  if (runtime.filename() == own_file_prefix(machine)) {
     std::filesystem::remove_all(runtime, ignored);
   }
   return status;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-#include <gtest/gtest.h>
+#include "line_reader.h"
 
-#include "console.h"
+#include <gtest/gtest.h>
 
 namespace isthmus::app {
 namespace {

@@ -21,6 +21,14 @@ CommandLine parse(std::vector<const char*> arguments) {
   return parse_command_line(static_cast<int>(arguments.size()), arguments.data());
 }
 
+Machine machine(bool hugepages, unsigned cpus) {
+  Machine result{};
+  result.free_hugepages = hugepages;
+  result.cpus = cpus;
+  result.process = 7;
+  return result;
+}
+
 TEST(Options, EalArgumentsStandBeforeTheDoubleDash) {
   const CommandLine line = parse({"-l", "0,1", "--", "--config", "a.yaml", "-i"});
   ASSERT_FALSE(line.exit) << line.text;
@@ -58,30 +66,31 @@ TEST(Options, HelpIsNoError) {
 }
 
 TEST(EalArguments, WithoutHugepagesEalRunsWithoutThem) {
-  const auto used = effective_eal_arguments({}, {false, 2, 7}, 300);
+  const auto used = effective_eal_arguments({}, machine(false, 2), 300);
   EXPECT_THAT(used, ElementsAre("--no-huge", "-m", "300", "--no-shconf", "--no-pci",
                                 "--file-prefix=isthmus_7"));
 }
 
 TEST(EalArguments, WithHugepagesNoFilesAreShared) {
-  const auto used = effective_eal_arguments({}, {true, 2, 7}, 300);
+  const auto used = effective_eal_arguments({}, machine(true, 2), 300);
   EXPECT_THAT(used, Contains("--in-memory"));
   EXPECT_THAT(used, Not(Contains("--no-huge")));  // EAL refuses the two together
   EXPECT_THAT(used, Not(Contains("-m")));
 }
 
 TEST(EalArguments, WhatIsGivenStays) {
-  const auto used =
-      effective_eal_arguments({"--no-huge", "-m512", "--file-prefix", "mine"}, {true, 2, 7}, 300);
+  const auto used = effective_eal_arguments({"--no-huge", "-m512", "--file-prefix", "mine"},
+                                            machine(true, 2), 300);
   EXPECT_THAT(
       used, ElementsAre("--no-huge", "-m512", "--file-prefix", "mine", "--no-shconf", "--no-pci"));
-  EXPECT_THAT(effective_eal_arguments({"--huge-dir=/h"}, {false, 2, 7}, 300),
+  EXPECT_THAT(effective_eal_arguments({"--huge-dir=/h"}, machine(false, 2), 300),
               Not(Contains("--no-huge")));
 }
 
 TEST(EalArguments, OneCpuStillHasAWorker) {
-  EXPECT_THAT(effective_eal_arguments({}, {false, 1, 7}, 300), Contains(StartsWith("--lcores")));
-  EXPECT_THAT(effective_eal_arguments({"-l", "0"}, {false, 1, 7}, 300),
+  EXPECT_THAT(effective_eal_arguments({}, machine(false, 1), 300),
+              Contains(StartsWith("--lcores")));
+  EXPECT_THAT(effective_eal_arguments({"-l", "0"}, machine(false, 1), 300),
               Not(Contains(StartsWith("--lcores"))));
 }
 
