@@ -250,7 +250,11 @@ void Worker::neighbour_message(rte_mbuf* message, uint16_t interface) {
     rte_mbuf* copy = rte_pktmbuf_copy(message, context_.pools.small, 0, UINT32_MAX);
     if (copy == nullptr) continue;
     write_arrival(copy, {.interface = interface, .vni = kNeighbourMessage, .geneve_source = {}});
-    if (!handoff_.push(context_.index, to, copy)) drop(copy, Reason::gateway_handoff_full);
+    if (handoff_.push(context_.index, to, copy)) {
+      ++counters_.handed_over;
+    } else {
+      drop(copy, Reason::gateway_handoff_full);
+    }
   }
   edge_.neighbour_message(message, interface);
 }

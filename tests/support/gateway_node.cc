@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+#include "support/gateway_node.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <map>
+#include <random>
+
+#include <rte_mbuf.h>
+
+#include "support/openssl_random.h"
+#include "support/pools.h"
+#include "tls/test_ca.h"
+
+namespace isthmus::test {
+namespace {
+
+constexpr unsigned kTransports = 64;
+
+tls::IdentityTable& identities() {
+  static tls::IdentityTable table;
+  return table;
+}
+
+// Keys cost time to make, so a mesh's are made once.
+std::shared_ptr<const tls::CredentialStore> credentials_of(const Mesh& mesh) {
+  using std::chrono::hours;
+  static std::map<std::vector<std::string>, std::shared_ptr<const tls::CredentialStore>> made;
+  static const auto ca = [] {
+    seed_openssl(1);
+    return *tls::TestCa::make("cluster.local", kGatewayEpoch - hours(24),
+                              kGatewayEpoch + hours(24 * 365));
+  }();
+  std::vector<std::string> names;
+  std::vector<tls::Identity> ids;
+  for (uint32_t id = 1; id <= mesh.names->identities.size(); ++id) {
+    const auto identity = tls::Identity::parse(mesh.names->identities.text(id));
+    if (!identity) continue;
+    names.push_back(identity->to_string());
+    ids.push_back(*identity);
+  }
+  auto& store = made[names];
+  if (store == nullptr) {
+    auto loaded = tls::make_test_store(ca, ids, {}, kGatewayEpoch - hours(1),
+                                       kGatewayEpoch + hours(24 * 365));
+    if (!loaded) throw std::runtime_error(loaded.error.reason);
+    store = *loaded.value;
+  }
+  return store;
+}
+
+gateway::WorkerConfig small_config(const GatewayOptions& options, unsigned index) {
+  std::mt19937_64 random(options.seed * 64 + index);
+  const auto key = [&] { return packet::SipKey{random(), random()}; };
+  gateway::WorkerConfig config;
+  config.index = index;
+  config.workers = options.workers;
+  config.flows = 512;
+  config.tcp.max_connections = 512;
+  config.tcp.max_time_wait = 512;
+  config.tcp.max_sent_records = 8192;
+  config.tcp.max_gaps = 2048;
+  config.tcp.receive_buffer = config.tcp.send_buffer = 64 << 10;
+  config.tcp.max_receive_buffer = config.tcp.max_send_buffer = 256 << 10;
+  config.hbone.transports = kTransports;
+  config.hbone.tunnels = 256;
+  config.hbone.hpack_bytes = 2 << 20;
+  config.hbone.idle_release = std::chrono::seconds(20);
+  config.pool.waiters = 256;
+  config.nat.capacity = 256;
+  config.nat.transitory = std::chrono::seconds(30);
+  config.nat.key = key();
+  config.outbound.flows = 256;
+  config.inbound_streams = 256;
+  config.secrets = {key(), key(), key(), key()};
+  config.random = key();
+  if (options.tune) options.tune(config);
+  return config;
+}
+
+}  // namespace
+
+packet::MacAddress gateway_mac(unsigned gateway, unsigned interface) {
+  return {{0x02, 0, 0, 0, static_cast<uint8_t>(gateway), static_cast<uint8_t>(interface)}};
+}
+
+gateway::Interface make_interface(capture::PortRole role, const packet::MacAddress& mac,
+                                  std::string_view address) {
+  gateway::Interface interface;
+  interface.name = capture::to_string(role);
+  interface.role = role;
+  interface.mac = mac;
+  if (!address.empty()) interface.addresses.push_back(ip(address));
+  return interface;
+}
+
+gateway::Interface make_pod(const packet::MacAddress& mac, std::string_view pod,
+                            const packet::MacAddress& pod_mac) {
+  auto interface = make_interface(capture::PortRole::pod, mac, "169.254.1.1");
+  interface.pod_address = ip(pod);
+  interface.pod_mac = pod_mac;
+  return interface;
+}
+
+ip::Route make_route(std::string_view prefix, uint16_t interface, std::string_view via,
+                     std::string_view source) {
+  ip::Route route;
+  route.prefix = packet::Prefix::parse(prefix).value();
+  route.port = interface;
+  if (!via.empty()) route.next_hop = ip(via);
+  if (!source.empty()) route.source = ip(source);
+  return route;
+}
+
+void complete_plan(gateway::Plan& plan, const Mesh& mesh, std::vector<ip::Route> routes) {
+  for (const auto& interface : plan.interfaces) {
+    plan.own_addresses.insert(plan.own_addresses.end(), interface.addresses.begin(),
+                              interface.addresses.end());
+  }
+  plan.routes = ip::RouteTable::build(routes).value();
+  plan.mesh = mesh.snapshot;
+  plan.identities.resize(mesh.names->identities.size() + 1);
+  for (uint32_t id = 1; id < plan.identities.size(); ++id) {
+    const auto identity = tls::Identity::parse(mesh.names->identities.text(id));
+    if (identity) plan.identities[id] = identities().intern(*identity);
+  }
+}
+
+// One worker with what is its own.
+struct GatewayNode::Seat final : gateway::PacketIo {
+  Seat(GatewayNode& owner, const GatewayOptions& options, unsigned index, timer::Instant now)
+      : node(owner),
+        pools(options.pools.small != nullptr ? options.pools : test::pools()),
+        key_memory(static_cast<uint8_t*>(std::aligned_alloc(
+                       64, (tls::KeyStore::bytes_for(kTransports) + 63) / 64 * 64)),
+                   &std::free),
+        records({key_memory.get(), tls::KeyStore::bytes_for(kTransports)}, pools),
+        executor(owner.credentials_, identities(), kGatewayEpoch),
+        worker(small_config(options, index), {*this, owner.handoff_, pools, executor, records},
+               owner.plan_.get(), now) {}
+  ~Seat() {
+    for (rte_mbuf* frame : received) rte_pktmbuf_free(frame);
+  }
+
+  uint16_t receive(rte_mbuf** frames, uint16_t n) override {
+    uint16_t count = 0;
+    for (; count < n && !received.empty(); ++count) {
+      frames[count] = received.front();
+      received.pop_front();
+    }
+    return count;
+  }
+  uint16_t transmit(uint16_t interface, rte_mbuf** frames, uint16_t n) override {
+    for (uint16_t i = 0; i < n; ++i) node.transmit_(interface, frames[i]);
+    return n;
+  }
+
+  GatewayNode& node;
+  packet::Pools pools;
+  std::deque<rte_mbuf*> received;
+  std::unique_ptr<uint8_t, decltype(&std::free)> key_memory;
+  tls::RecordLayer records;
+  tls::InlineExecutor executor;
+  gateway::Worker worker;
+};
+
+GatewayNode::GatewayNode(std::unique_ptr<gateway::Plan> plan, const Mesh& mesh,
+                         const GatewayOptions& options, Transmit transmit, timer::Instant now)
+    : plan_(std::move(plan)),
+      transmit_(std::move(transmit)),
+      epoch_(now),
+      handoff_(options.workers, options.handoff_packets, options.handoff_bytes) {
+  credentials_.publish(credentials_of(mesh));
+  for (unsigned i = 0; i < options.workers; ++i) {
+    seats_.push_back(std::make_unique<Seat>(*this, options, i, now));
+  }
+}
+
+GatewayNode::~GatewayNode() = default;
+
+void GatewayNode::deliver(unsigned worker, uint16_t interface, rte_mbuf* frame) {
+  frame->port = interface;
+  seats_[worker]->received.push_back(frame);
+}
+
+bool GatewayNode::poll(timer::Instant now) {
+  constexpr unsigned kMostTurns = 2000;
+  const auto wall = kGatewayEpoch + std::chrono::duration_cast<std::chrono::seconds>(now - epoch_);
+  unsigned quiet = 0;
+  for (unsigned turn = 0; turn < kMostTurns; ++turn) {
+    bool busy = false;
+    for (auto& seat : seats_) {
+      seat->executor.set_now(wall);
+      busy = seat->worker.poll(now, wall) != 0 || busy;
+    }
+    for (auto& seat : seats_) busy = busy || seat->worker.has_pending();
+    // A handshake's step is done in the turn after the one that asked for it.
+    quiet = busy ? 0 : quiet + 1;
+    if (quiet == 2) return true;
+  }
+  return false;
+}
+
+timer::Instant GatewayNode::next_deadline() const {
+  timer::Instant earliest = timer::kNever;
+  for (const auto& seat : seats_) earliest = std::min(earliest, seat->worker.next_deadline());
+  return earliest;
+}
+
+gateway::Worker& GatewayNode::worker(unsigned n) {
+  return seats_[n]->worker;
+}
+
+uint64_t GatewayNode::count(stats::Reason reason) const {
+  uint64_t sum = 0;
+  for (const auto& seat : seats_) sum += seat->worker.reasons().get(reason);
+  return sum;
+}
+
+uint32_t GatewayNode::live_flows() const {
+  uint32_t live = 0;
+  for (const auto& seat : seats_) live += seat->worker.flows().live();
+  return live;
+}
+
+std::vector<flow::Record> GatewayNode::records() {
+  std::vector<flow::Record> all;
+  for (auto& seat : seats_) {
+    seat->worker.refresh_records();
+    const flow::Table& table = seat->worker.flows();
+    std::vector<flow::Record> some(table.capacity() + flow::Table::kDefaultClosed);
+    flow::Table::Cursor cursor;
+    const uint32_t count = table.copy(cursor, some, UINT32_MAX);
+    all.insert(all.end(), some.begin(), some.begin() + count);
+  }
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  return all;
+}
+
+std::string GatewayNode::leftovers() {
+  std::string what;
+  const auto expect = [&what](unsigned worker, const char* name, uint64_t value) {
+    if (value != 0) what += fmt::format("worker {}: {} {}; ", worker, value, name);
+  };
+  for (unsigned i = 0; i < workers(); ++i) {
+    gateway::Worker& w = seats_[i]->worker;
+    expect(i, "live records", w.flows().live());
+    expect(i, "connections", w.tcp().connections());
+    expect(i, "TIME-WAITs", w.tcp().time_waits());
+    expect(i, "transports", w.hbone().transports());
+    expect(i, "tunnels", w.hbone().tunnels());
+    expect(i, "streams", w.hbone().usage().streams);
+    expect(i, "NAT entries", w.nat().size());
+    expect(i, "handshakes", seats_[i]->executor.in_progress());
+    expect(i, "keys", seats_[i]->records.keys().in_use());
+    expect(i, "received frames", seats_[i]->received.size());
+  }
+  uint64_t over = 0;
+  uint64_t taken = 0;
+  for (auto& seat : seats_) {
+    over += seat->worker.counters().handed_over;
+    taken += seat->worker.counters().taken_over;
+  }
+  if (over != taken) what += fmt::format("{} packets handed over, {} taken over; ", over, taken);
+  return what;
+}
+
+}  // namespace isthmus::test
