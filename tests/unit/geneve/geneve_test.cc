@@ -22,15 +22,15 @@ using test::address;
 using test::Bytes;
 using test::hex;
 
-// A SYN of 10.244.1.5 to a service address as Linux sends it through a Geneve device: outer
-// checksum zero, no options, VNI 1001.
+// A SYN of 10.244.1.5 to a service address in the form that Linux gives it on a Geneve device:
+// outer checksum zero, no options, VNI 1001.
 const Bytes kSyn =
-    hex("4500 006e 0000 0000 4011 6278 0af40101 0af40109"  // IPv4 10.244.1.1 > 10.244.1.9
+    hex("4500 006e 0000 0000 4011 628e 0af40101 0af40109"  // IPv4 10.244.1.1 > 10.244.1.9
         "c35d 17c1 005a 0000"                              // UDP 50013 > 6081
         "00 00 6558 0003e9 00"                             // Geneve
         "0e2ae1d80c3a 7a5b1c9d4e6f 0800"                   // inner Ethernet
-        "4500 003c 1c46 4000 3f06 0904 0af40105 0a60000a"  // IPv4 10.244.1.5 > 10.96.0.10
-        "9c40 0050 5f3a9b21 00000000 a002 faf0 9f6e 0000"  // TCP SYN
+        "4500 003c 1c46 4000 3f06 0914 0af40105 0a60000a"  // IPv4 10.244.1.5 > 10.96.0.10
+        "9c40 0050 5f3a9b21 00000000 a002 faf0 c92a 0000"  // TCP SYN
         "0204 05b4 0402 080a 3c1e9a77 00000000 0103 0307");
 
 Bytes with(Bytes bytes, size_t at, uint8_t value) {
@@ -92,6 +92,16 @@ TEST(Geneve, Rfc8926LinuxFrameIsDecapsulated) {
     EXPECT_EQ(got.tunnelled.inner.source.to_string(), "7a:5b:1c:9d:4e:6f");
     EXPECT_EQ(got.inner, test::slice(kSyn, 50, kSyn.size()));
   }
+}
+
+TEST(Geneve, InnerPacketIsOneThatTheParserTakes) {
+  rte_mbuf* mbuf = test::to_mbuf(run(kSyn).inner);
+  Parsed parsed;
+  ASSERT_FALSE(packet::parse(mbuf, parsed));
+  EXPECT_EQ(parsed.tuple, test::tuple("10.244.1.5:40000", "10.96.0.10:80"));
+  EXPECT_EQ(parsed.tcp()->flags, packet::Tcp::kSyn);
+  EXPECT_EQ(parsed.ttl, 63);
+  rte_pktmbuf_free(mbuf);
 }
 
 TEST(Geneve, Rfc8926Section34HeaderIsChecked) {
