@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 #include <gtest/gtest.h>
+#include <string>
 #include <unistd.h>
+#include <vector>
 
 #include <rte_eal.h>
-
-#include <string>
-#include <vector>
 
 // Mempools need EAL, so every test program starts one: no hugepages, no devices but those a test
 // asks for, no files shared with another process. Works as an unprivileged user.
@@ -19,9 +18,9 @@ int main(int argc, char** argv) {
       prefix.append("_").append(std::to_string(getpid()));
     }
   }
-  std::vector<std::string> args = {argv[0],      "--no-huge",      "-m",          "256",
-                                   "--no-pci",   "--no-telemetry", "--no-shconf", "-l",
-                                   "0",          "--log-level=3",  prefix};
+  std::vector<std::string> args = {argv[0],    "--no-huge",      "-m",          "256",
+                                   "--no-pci", "--no-telemetry", "--no-shconf", "-l",
+                                   "0",        "--log-level=3",  prefix};
   std::vector<char*> eal;
   for (auto& arg : args) eal.push_back(arg.data());
   if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) {

@@ -2,19 +2,19 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "support/pools.h"
 
-#include <rte_mbuf.h>
-#include <rte_mempool.h>
-
 #include <cstdio>
 #include <cstdlib>
+
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
 
 namespace isthmus::test {
 namespace {
 
 rte_mempool* make(const char* name, unsigned count, uint16_t room) {
   const uint16_t data = room == 0 ? 0 : static_cast<uint16_t>(room + packet::kHeadroom);
-  rte_mempool* pool = rte_pktmbuf_pool_create_by_ops(name, count, 64, 0, data, SOCKET_ID_ANY,
-                                                     "ring_mt_rts");
+  rte_mempool* pool =
+      rte_pktmbuf_pool_create_by_ops(name, count, 64, 0, data, SOCKET_ID_ANY, "ring_mt_rts");
   if (pool == nullptr) {
     fprintf(stderr, "no memory for mempool %s\n", name);
     abort();

@@ -49,13 +49,18 @@ def pod_and_underlay(node: BareNode, fabric: Fabric, underlay: str, folder: Path
 
 def _gateway(node: plan.Node, folder: Path, ports: list[dict[str, Any]],
              routes: list[dict[str, Any]]) -> dict[str, Any]:
+    certificates = str(folder / "certs")
+    # Most read what a CA laid down for them; one signs for its own pods with the lab's root.
+    identity: dict[str, Any] = {"pem_dir": certificates}
+    if node is plan.D:
+        identity = {"test_ca": {"root_dir": certificates}}
     config: dict[str, Any] = {
         "profile": "1.18",
         "node": {"name": node.name, "trust_domain": plan.TRUST_DOMAIN},
         "ports": ports,
         "routes": routes,
         "mesh": {"file": str(folder / "mesh.yaml")},
-        "identity": {"pem_dir": str(folder / "certs")},
+        "identity": identity,
         "console": {"socket": str(folder / f"gateway-{node.name}.sock")},
     }
     if node.has_host:
