@@ -238,7 +238,10 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
     out_of_buffers();
     return false;
   }
-  finish_packet(packet, mss_);
+  // SACK blocks take their room from the payload: mss_ reckons with timestamps only (RFC 9293
+  // section 3.7.1, Eff.snd.MSS).
+  const size_t blocks = packet->l4_len - sizeof(Tcp) - (timestamps_ ? kTimestampBytes : 0);
+  finish_packet(packet, static_cast<uint16_t>(mss_ - blocks));
   last_sent_ = core_->now;
   core_->transmit(packet, options_.path);
   return true;

@@ -43,6 +43,19 @@ TEST_F(Sending, OneLargePacketWithSegmentationFlags) {
   EXPECT_EQ(packet.payload, test::pattern(10'000));
 }
 
+// RFC 9293 section 3.7.1: options take their room from the payload, so that no segment exceeds the
+// path's MTU, also when data goes out while something is missing.
+TEST_F(Sending, SackBlocksTakeTheirRoomFromThePayload) {
+  open_passive(sack_syn());
+  in({.sequence = 1001, .length = 100});  // behind a gap
+  sent_.clear();
+  send(1460);
+  const Out full = out();
+  EXPECT_EQ(full.options.sack_count, 1);
+  EXPECT_NE(full.ol_flags & RTE_MBUF_F_TX_TCP_SEG, 0u);
+  EXPECT_EQ(full.segment_size, 1460 - 12);
+}
+
 TEST_F(Sending, SmallPacketIsCopiedBehindItsHeader) {
   open_passive();
   send(100);
