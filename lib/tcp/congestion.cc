@@ -70,7 +70,6 @@ void Congestion::grow_cubic(uint32_t acked, timer::Instant now, timer::Duration 
   if (epoch_ == timer::Instant()) {
     epoch_ = now;
     w_est_ = window;
-    credit_ = 0;
     if (window < w_max_) {
       k_ = std::cbrt((w_max_ - window) / kC);
     } else {
@@ -83,18 +82,16 @@ void Congestion::grow_cubic(uint32_t acked, timer::Instant now, timer::Duration 
   w_est_ += (w_est_ < prior_ ? kAlpha : 1.0F) * segments / window;
   const float t = seconds(now - epoch_);
   const auto cubic = [&](float at) { return kC * (at - k_) * (at - k_) * (at - k_) + w_max_; };
-  float target = window;
+  float target;
   if (cubic(t) < w_est_) {
     target = std::max(window, w_est_);
   } else {
     const float aim = std::clamp(cubic(t + seconds(rtt)), window, 1.5F * window);
     target = window + (aim - window) / window * segments;
   }
-  // Growth of less than a segment is kept, not lost in rounding.
-  const float grown = (target - window) * mss + static_cast<float>(credit_);
-  const auto whole = static_cast<uint32_t>(std::min(grown, static_cast<float>(acked)));
-  credit_ = 0;
-  set_window(window_ + whole);
+  // At most what slow start would add.
+  const float grown = std::min((target - window) * mss, static_cast<float>(acked));
+  set_window(window_ + static_cast<uint32_t>(grown));
 }
 
 void Congestion::remember() {

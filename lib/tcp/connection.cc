@@ -338,6 +338,7 @@ void Connection::complete_accept() {
   if (!held_) return;
   held_ = false;
   syn_due_ = true;
+  opened_at_ = core_->now;  // the client's ACK has its own time
   mark_ready();
   arm();
 }

@@ -52,9 +52,8 @@ bool parse_one(uint8_t kind, std::span<const uint8_t> body, bool syn, SegmentOpt
     case kSack:
       if (body.empty() || body.size() % 8 != 0) return false;
       out.sack_count = static_cast<uint8_t>(std::min<size_t>(body.size() / 8, kMaxSackBlocks));
-      for (unsigned i = 0; i < out.sack_count; ++i) {
-        out.sack[i] = {load_be<uint32_t>(body.data() + 8 * i),
-                       load_be<uint32_t>(body.data() + 8 * i + 4)};
+      for (unsigned i = 0; i < out.sack_count; ++i, body = body.subspan(8)) {
+        out.sack[i] = {load_be<uint32_t>(body.data()), load_be<uint32_t>(body.data() + 4)};
       }
       return true;
     default:

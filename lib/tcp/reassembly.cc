@@ -24,6 +24,20 @@ bool copy_to_tail(packet::Chain& queue, const rte_mbuf* segment, rte_mempool* sm
                            room ? tail->pool : small);
 }
 
+// Moves the first n bytes by copying, so that no buffer becomes shared: a segment that covers whole
+// runs is rare, or hostile.
+bool copy_front(packet::Chain& from, uint32_t n, rte_mempool* small, packet::Chain& to) {
+  std::array<uint8_t, 512> bytes;
+  for (uint32_t done = 0; done < n;) {
+    const uint32_t now = std::min<uint32_t>(n - done, bytes.size());
+    from.copy_out(done, {bytes.data(), now});
+    if (!to.append_copy({bytes.data(), now}, small)) return false;
+    done += now;
+  }
+  from.drop_front(n);
+  return true;
+}
+
 }  // namespace
 
 uint64_t occupied(const packet::Chain& chain) {
@@ -142,27 +156,19 @@ Reassembly::Inserted Reassembly::insert(GapPool& pool, const packet::Pools& buff
     const Seq limit = next == kNone ? end : seq_min(end, pool[next].start);
     if (seq_lt(at, limit)) {
       packet::Chain piece;
-      if (limit == end) {
+      // Nothing new follows: the segment ends here, or in a run that is there already.
+      const bool last = limit == end || seq_leq(end, pool[next].end);
+      if (last) {
+        rest.drop_back(end - limit);
         piece = std::move(rest);
-      } else if (next != kNone && seq_leq(end, pool[next].end)) {
-        rest.drop_back(end - limit);  // the rest is there already
-        piece = std::move(rest);
-      } else {
-        // The segment covers a whole run: its front is copied, so that no buffer becomes shared.
-        for (uint32_t done = 0; done < limit - at;) {
-          std::array<uint8_t, 512> bytes;
-          const uint32_t n = std::min<uint32_t>(limit - at - done, bytes.size());
-          rest.copy_out(done, {bytes.data(), n});
-          if (!piece.append_copy({bytes.data(), n}, buffers.small)) return Inserted::refused;
-          done += n;
-        }
-        rest.drop_front(limit - at);
+      } else if (!copy_front(rest, limit - at, buffers.small, piece)) {
+        return Inserted::refused;
       }
       if (!add_run(pool, buffers, limits, next, at, std::move(piece))) {
         return added ? Inserted::added : Inserted::refused;
       }
       added = true;
-      if (rest.empty()) break;
+      if (last) break;
       // Joining may have swallowed the run that stood next; find it again.
       next = recent_[0];
       at = limit;

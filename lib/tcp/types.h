@@ -64,9 +64,9 @@ enum class CongestionControl : uint8_t { cubic, reno };
 struct Options {
   uint32_t path = 0;    // opaque to the engine, given back with every packet: the egress
   uint16_t mtu = 1500;  // of the path: bounds the MSS that is sent and advertised
-  // connect(): until established. accept(): until the ACK of the SYN-ACK, counted from the SYN; a
-  // held one gets RST then (MUST-23: the RFC asks for 3 minutes at least, a proxy's client can't
-  // wait so long).
+  // connect(): until established. accept(): from the SYN to the ACK of the SYN-ACK; a held one gets
+  // RST then, and as much time again once it is completed (MUST-23: the RFC asks for 3 minutes at
+  // least, a proxy's client can't wait so long).
   timer::Duration handshake_timeout = std::chrono::seconds(10);
   // R2 (RFC 9293 section 3.8.3) and RFC 5482: data is unacknowledged for so long → timed_out.
   timer::Duration user_timeout = std::chrono::seconds(120);

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Table, reassembly, scoreboard and RTT estimator against simple models, by seed.
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <map>
+#include <random>
+#include <vector>
+
+#include "support/packets.h"
+#include "support/pools.h"
+#include "tcp/congestion.h"
+#include "tcp/reassembly.h"
+#include "tcp/rtt.h"
+#include "tcp/scoreboard.h"
+#include "tcp/table.h"
+
+namespace isthmus::tcp {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Table, FindsWhatAMapFindsAlsoWhenHashesCollide) {
+  std::mt19937_64 random(1);
+  constexpr uint32_t kEntries = 64;
+  Table table(kEntries);
+  std::map<uint32_t, uint64_t> model;  // entry to hash
+  for (int step = 0; step < 200'000; ++step) {
+    const auto entry = static_cast<uint32_t>(random() % kEntries);
+    const auto found = model.find(entry);
+    // Few distinct hashes: long runs, and runs that wrap around the end.
+    if (found == model.end()) {
+      const uint64_t hash = (random() % 3) << 32 | (random() % 8 + 250);
+      table.insert(hash, entry);
+      model[entry] = hash;
+    } else {
+      table.erase(found->second, entry);
+      model.erase(found);
+    }
+    const auto probe = static_cast<uint32_t>(random() % kEntries);
+    const auto known = model.find(probe);
+    const uint64_t hash = known == model.end() ? random() % 512 : known->second;
+    const uint32_t got = table.find(hash, [&](uint32_t e) { return e == probe; });
+    ASSERT_EQ(got, known == model.end() ? Table::kNone : probe) << step;
+  }
+}
+
+TEST(Reassembly, GivesTheFirstReceivedByteOfEachPositionInOrder) {
+  const unsigned before = test::mbufs_in_use();
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    std::mt19937_64 random(seed);
+    GapPool pool(64);
+    Reassembly reassembly;
+    const Seq base = static_cast<Seq>(0u - random() % 2000);  // wraps in the middle
+    constexpr uint32_t kSpan = 3000;
+    std::vector<int> model(kSpan, -1);
+    for (int i = 0; i < 60; ++i) {
+      const auto start = static_cast<uint32_t>(1 + random() % (kSpan - 1));
+      const auto length =
+          static_cast<uint32_t>(1 + random() % std::min<uint32_t>(400, kSpan - start));
+      const auto first = static_cast<uint8_t>(random());
+      const test::Bytes bytes = test::pattern(length, first);
+      packet::Chain chain;
+      ASSERT_TRUE(chain.append_copy(bytes, test::pools().small));
+      bool news = false;
+      for (uint32_t k = 0; k < length; ++k) {
+        if (model[start + k] >= 0) continue;
+        model[start + k] = bytes[k];
+        news = true;
+      }
+      const auto result =
+          reassembly.insert(pool, test::pools(), {}, base + start, std::move(chain));
+      ASSERT_EQ(result, news ? Reassembly::Inserted::added : Reassembly::Inserted::duplicate);
+    }
+    const auto known = std::count_if(model.begin(), model.end(), [](int b) { return b >= 0; });
+    ASSERT_EQ(reassembly.bytes(), known) << seed;
+    // The missing bytes come one by one, as zeros.
+    packet::Chain queue;
+    Seq next = base;
+    while (next != base + kSpan) {
+      const uint32_t at = next - base;
+      ASSERT_LT(model[at], 0);
+      ASSERT_TRUE(queue.append_copy(test::Bytes(1, 0), test::pools().small));
+      model[at] = 0;
+      next = reassembly.take_in_order(pool, test::pools(), next + 1, queue);
+    }
+    test::Bytes got(queue.size());
+    queue.copy_out(0, got);
+    ASSERT_EQ(got.size(), kSpan);
+    for (uint32_t k = 0; k < kSpan; ++k) ASSERT_EQ(got[k], model[k]) << seed << " at " << k;
+    EXPECT_TRUE(reassembly.empty());
+    EXPECT_EQ(pool.in_use(), 0u);
+  }
+  EXPECT_EQ(test::mbufs_in_use(), before);
+}
+
+// What is known of each byte.
+struct Fate {
+  bool sacked = false;
+};
+
+TEST(Scoreboard, AgreesWithAModelOfSingleBytes) {
+  for (uint64_t seed = 1; seed <= 300; ++seed) {
+    std::mt19937_64 random(seed);
+    RecordPool pool(512);
+    Scoreboard board;
+    const Seq base = static_cast<Seq>(0u - random() % 20'000);
+    std::vector<Fate> model;
+    uint32_t una = 0;
+    timer::Instant now{1s};
+    for (int step = 0; step < 300; ++step) {
+      now += timer::Duration(static_cast<int64_t>(random() % 5000));
+      AckResult result;
+      result.now = now;
+      const auto sent = static_cast<uint32_t>(model.size());
+      switch (random() % 6) {
+        case 0: {
+          const auto n = static_cast<uint32_t>(1 + random() % 4000);
+          if (sent - una > 40'000) break;
+          ASSERT_TRUE(board.push(pool, base + sent, base + sent + n, nullptr, nullptr, now));
+          model.resize(model.size() + n);
+          break;
+        }
+        case 1:
+        case 2: {
+          if (sent - una < 3) break;
+          const uint32_t start = una + 1 + static_cast<uint32_t>(random() % (sent - una - 1));
+          const uint32_t end = start + 1 + static_cast<uint32_t>(random() % (sent - start));
+          board.sack(pool, {base + start, base + end}, result);
+          uint32_t news = 0;
+          for (uint32_t i = start; i < end; ++i) {
+            news += model[i].sacked ? 0 : 1;
+            model[i].sacked = true;
+          }
+          ASSERT_EQ(result.delivered, news);
+          break;
+        }
+        case 3: {
+          const uint32_t ack = una + static_cast<uint32_t>(random() % (sent - una + 1)) / 3;
+          uint32_t news = 0;
+          for (uint32_t i = una; i < ack; ++i) news += model[i].sacked ? 0 : 1;
+          board.acknowledge(pool, base + ack, result);
+          ASSERT_EQ(result.delivered, news);
+          una = ack;
+          break;
+        }
+        case 4:
+          board.detect_losses(pool, 1ms, result);
+          break;
+        default:
+          if (random() % 8 == 0) {
+            const bool reneged = una < sent && model[una].sacked;
+            board.mark_all_lost(pool);
+            if (reneged) {
+              for (uint32_t i = una; i < sent; ++i) model[i].sacked = false;
+            }
+            if (random() % 2 == 0) board.unmark_losses(pool);
+          }
+          for (int i = 0; i < 3; ++i) {
+            const uint32_t lost = board.next_lost(pool);
+            if (lost == Scoreboard::kNone) break;
+            ASSERT_TRUE(board.trim_record(pool, lost, 1 + random() % 2000));
+            board.on_retransmit(pool, lost, now);
+          }
+      }
+      ASSERT_TRUE(board.consistent(pool, base + una, base + static_cast<Seq>(model.size())))
+          << "seed " << seed << " step " << step;
+      uint32_t sacked = 0;
+      for (size_t i = una; i < model.size(); ++i) sacked += model[i].sacked ? 1 : 0;
+      ASSERT_EQ(board.sacked_bytes(), sacked) << "seed " << seed << " step " << step;
+    }
+    board.clear(pool);
+    EXPECT_EQ(pool.in_use(), 0u);
+  }
+}
+
+TEST(Rtt, Rfc6298FirstAndLaterSamples) {
+  RttEstimator rtt;
+  EXPECT_EQ(rtt.timeout(1s, 200ms), 1s);
+  rtt.sample(100ms, timer::Instant(1s));
+  EXPECT_EQ(rtt.smoothed(), 100'000u);
+  EXPECT_EQ(rtt.variance(), 50'000u);
+  EXPECT_EQ(rtt.timeout(1s, 200ms), 300ms);
+  rtt.sample(180ms, timer::Instant(2s));
+  EXPECT_EQ(rtt.smoothed(), 110'000u);
+  EXPECT_EQ(rtt.variance(), 57'500u);
+  EXPECT_EQ(rtt.minimum(), 100'000u);
+  rtt.sample(150ms, timer::Instant(2s) + 6min);
+  EXPECT_EQ(rtt.minimum(), 150'000u);  // the old path is forgotten
+}
+
+TEST(Congestion, Rfc9438WindowComesBackToWhereTheLossWas) {
+  Congestion cubic;
+  cubic.start(CongestionControl::cubic, 1000, 10'000'000);
+  timer::Instant now{1s};
+  const timer::Duration rtt = 100ms;
+  while (cubic.window() < 1'000'000) cubic.on_ack(cubic.window(), now += rtt, rtt, true);
+  const uint32_t peak = cubic.window();
+  cubic.on_loss(now);
+  cubic.set_window(cubic.slow_start_threshold());
+  EXPECT_NEAR(cubic.window(), 0.7 * peak, 2000);
+  // K = cbrt(W_max * 0.3 / 0.4) seconds.
+  const double k = std::cbrt(peak / 1000.0 * 0.3 / 0.4);
+  const timer::Instant start = now;
+  while (cubic.window() < peak * 99 / 100) {
+    for (int i = 0; i < 10; ++i) {
+      cubic.on_ack(cubic.window() / 10, now += rtt / 10, rtt, true);
+    }
+    ASSERT_LT(now - start, 60s);
+  }
+  const double took = std::chrono::duration<double>(now - start).count();
+  EXPECT_GT(took, 0.5 * k);
+  EXPECT_LT(took, 1.2 * k);
+}
+
+TEST(Congestion, UndoRestores) {
+  Congestion cubic;
+  cubic.start(CongestionControl::cubic, 1000, 10'000'000);
+  timer::Instant now{1s};
+  for (int i = 0; i < 5; ++i) cubic.on_ack(cubic.window(), now += 10ms, 10ms, true);
+  const uint32_t window = cubic.window();
+  cubic.on_timeout(window, now);
+  EXPECT_EQ(cubic.window(), 1000u);
+  cubic.undo();
+  EXPECT_EQ(cubic.window(), window);
+  EXPECT_EQ(cubic.slow_start_threshold(), UINT32_MAX);
+}
+
+}  // namespace
+}  // namespace isthmus::tcp
