@@ -155,20 +155,18 @@ Reassembly::Inserted Reassembly::insert(GapPool& pool, const packet::Pools& buff
   while (seq_lt(at, end)) {
     const Seq limit = next == kNone ? end : seq_min(end, pool[next].start);
     if (seq_lt(at, limit)) {
-      packet::Chain piece;
-      // Nothing new follows: the segment ends here, or in a run that is there already.
-      const bool last = limit == end || seq_leq(end, pool[next].end);
-      if (last) {
+      if (limit == end || seq_leq(end, pool[next].end)) {
+        // Nothing new follows: the segment ends here, or in a run that is there already.
         rest.drop_back(end - limit);
-        piece = std::move(rest);
-      } else if (!copy_front(rest, limit - at, buffers.small, piece)) {
-        return Inserted::refused;
+        added |= add_run(pool, buffers, limits, next, at, std::move(rest));
+        return added ? Inserted::added : Inserted::refused;
       }
-      if (!add_run(pool, buffers, limits, next, at, std::move(piece))) {
+      packet::Chain piece;
+      if (!copy_front(rest, limit - at, buffers.small, piece) ||
+          !add_run(pool, buffers, limits, next, at, std::move(piece))) {
         return added ? Inserted::added : Inserted::refused;
       }
       added = true;
-      if (last) break;
       // Joining may have swallowed the run that stood next; find it again.
       next = recent_[0];
       at = limit;
