@@ -44,6 +44,10 @@ RawPeer::RawPeer(Node& node, tls::Role role) : node_(node), role_(role) {
                                                 tls::HandshakePolicy{expected}, identities(), kNow);
 }
 
+RawPeer::~RawPeer() {
+  if (connection_ != nullptr) connection_->abort();
+}
+
 void RawPeer::connect(timer::Instant now) {
   connection_ = node_.tcp.connect({kClient, node_.next_port++}, kServer, this, {}, now);
   ASSERT_NE(connection_, nullptr);

@@ -24,6 +24,9 @@ class RawPeer final : public tcp::Handler {
  public:
   // Client: connects to the server's 15008. Server: takes a connection that accept() gave.
   RawPeer(Node& node, tls::Role role);
+  ~RawPeer();
+  RawPeer(const RawPeer&) = delete;
+  RawPeer& operator=(const RawPeer&) = delete;
   void connect(timer::Instant now);
   void take(tcp::Connection& connection) { connection_ = &connection; }
   void send(const Bytes& plaintext);
