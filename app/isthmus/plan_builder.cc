@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
+#include <random>
 #include <stdexcept>
 
 namespace isthmus::app {
@@ -88,7 +89,7 @@ ip::RouteTable routes_of(const config::Config& config, const Ports& ports,
     routes.add(route.prefix, interface_named(ports, route.port),
                route.via.value_or(packet::IpAddress()));
   }
-  for (uint16_t i = 0; i < plan.interfaces.size(); ++i) {
+  for (uint16_t i = 0; i < ports.interfaces(); ++i) {
     const gateway::Interface& interface = plan.interfaces[i];
     if (!interface.pod_address.is_unspecified()) {
       routes.add(packet::Prefix::host(interface.pod_address), i);
@@ -158,7 +159,8 @@ std::unique_ptr<const gateway::Plan> build_plan(const Inputs& inputs, const Port
   plan->tunnels = geneve::TunnelEndpoints(tunnels_of(*plan));
   plan->profile = config.profile;
   plan->plaintext_past_waypoint = config.capture.plaintext_past_waypoint;
-  plan->mesh = mesh::Snapshot::build(inputs.model, {config.node.name, config.node.network}, names);
+  plan->mesh = mesh::Snapshot::build(
+      inputs.model, {config.node.name, config.node.network, std::random_device{}()}, names);
   plan->rules = rules_of(config);
   plan->identities = identities_of(names, identities);
   return plan;

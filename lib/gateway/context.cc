@@ -4,6 +4,11 @@
 
 namespace isthmus::gateway {
 
+packet::IpAddress Context::own_address_to(const packet::IpAddress& address) const {
+  const auto* route = plan->routes.lookup(address);
+  return route == nullptr ? packet::IpAddress() : route->source;
+}
+
 uint16_t Context::interface_to(const packet::IpAddress& address) const {
   const auto* route = plan->routes.lookup(address);
   return route == nullptr ? flow::kNoInterface : route->port;

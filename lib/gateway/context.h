@@ -47,6 +47,12 @@ struct Context {
   proxy::Settings settings() const {
     return {plan->profile, plan->own_addresses, plan->plaintext_past_waypoint};
   }
+  // Our own address towards another; unspecified when there is none.
+  packet::IpAddress own_address_to(const packet::IpAddress& address) const;
+  // The source of a leg to a pod: the client's, or our own where there is none to show.
+  packet::IpAddress source_to(const packet::IpAddress& client, const packet::Endpoint& pod) const {
+    return client.is_unspecified() ? own_address_to(pod.address) : client;
+  }
   // The MTU towards an address, and the interface that leads there.
   uint16_t interface_to(const packet::IpAddress& address) const;
   uint16_t mtu_to(const packet::IpAddress& address) const;

@@ -80,10 +80,11 @@ void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
   record->policy.assign(context_.plan->mesh->name(decision.rbac.policy));
   if (decision.status != 200) return refuse(tunnel, record, decision.status, decision.reason);
 
-  const uint16_t port = ports_.choose(decision.spoofed_source, decision.upstream);
+  const packet::IpAddress source = context_.source_to(decision.spoofed_source, decision.upstream);
+  const uint16_t port = ports_.choose(source, decision.upstream);
   Stream* stream = port == 0 ? nullptr : streams_.take(*this);
   if (stream == nullptr) return refuse(tunnel, record, 503, Reason::gateway_no_port);
-  const packet::Endpoint local{decision.spoofed_source, port};
+  const packet::Endpoint local{source, port};
   tcp::Options options;
   options.mtu = context_.mtu_to(decision.upstream.address);
   stream->dialling = context_.tcp.connect(local, decision.upstream, stream, options, context_.now);

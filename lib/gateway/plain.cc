@@ -26,12 +26,14 @@ void count_bytes(const nat::Entry& entry, flow::Record& record) {
 
 }  // namespace
 
-void Plain::open(packet::Parsed& syn, flow::Record& record, const packet::Endpoint& upstream) {
+void Plain::open(packet::Parsed& syn, flow::Record& record, const packet::IpAddress& source,
+                 const packet::Endpoint& upstream) {
   const packet::Tuple& client = syn.tuple;
   nat::PortChoice port;
   // A node's conntrack holds the captured 4-tuple; elsewhere the client's own port is as good, as
   // long as the replies come to this worker.
-  port.keep = context_.plan->interfaces[record.in_interface].role == capture::PortRole::pod &&
+  port.keep = source == client.source.address &&
+              context_.plan->interfaces[record.in_interface].role == capture::PortRole::pod &&
               context_.owners.owner({client.source, upstream}) == context_.index;
   port.owners = &context_.owners;
   port.worker = static_cast<uint8_t>(context_.index);
@@ -39,9 +41,8 @@ void Plain::open(packet::Parsed& syn, flow::Record& record, const packet::Endpoi
   port.start = static_cast<uint32_t>(context_.random.next());
   port.others = this;
   nat::Entry* entry = nullptr;
-  const auto refused =
-      context_.nat.create(client, client.source.address, upstream, port,
-                          reinterpret_cast<uint64_t>(&record), context_.now, entry);
+  const auto refused = context_.nat.create(
+      client, source, upstream, port, reinterpret_cast<uint64_t>(&record), context_.now, entry);
   if (refused) {
     context_.reasons.count(*refused);
     context_.tcp.send_reset(syn, 0, context_.now);

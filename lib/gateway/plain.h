@@ -16,9 +16,10 @@ class Plain final : private nat::PortsInUse {
  public:
   Plain(Context& context, Edge& edge) : context_(context), edge_(edge) {}
 
-  // Opens a flow to upstream (the source port is chosen here) and sends the SYN on. Takes the mbuf
-  // and the record.
-  void open(packet::Parsed& syn, flow::Record& record, const packet::Endpoint& upstream);
+  // Opens a flow to upstream, seen there as source (the port is chosen here), and sends the SYN on.
+  // Takes the mbuf and the record.
+  void open(packet::Parsed& syn, flow::Record& record, const packet::IpAddress& source,
+            const packet::Endpoint& upstream);
   // A packet of a known flow: translated and sent; the mbuf is taken. False: not known.
   bool forward(packet::Parsed& packet);
   // An ICMP error about a packet (embedded) of a known flow: likewise.

@@ -376,14 +376,15 @@ void Worker::open_flow(Parsed& syn, const Arrival& arrival) {
       // What came by Geneve cannot leave with the ports that it has (plain.h).
       if (arrival.vni == 0) return edge_.forward(syn);
       return open_plain(syn, arrival, flow::Kind::passthrough, verdict.class_,
-                        syn.tuple.destination);
+                        syn.tuple.source.address, syn.tuple.destination);
     case capture::Class::drop:
       return refuse(syn, arrival, verdict.class_, capture::reason(verdict.why), {});
   }
 }
 
 void Worker::open_plain(Parsed& syn, const Arrival& arrival, flow::Kind kind,
-                        capture::Class capture_class, const packet::Endpoint& upstream) {
+                        capture::Class capture_class, const packet::IpAddress& source,
+                        const packet::Endpoint& upstream) {
   flow::Record* record = open_record(context_, kind, capture_class, syn.tuple, arrival);
   if (record == nullptr) {
     tcp_.send_reset(syn, 0, context_.now);
@@ -391,7 +392,7 @@ void Worker::open_plain(Parsed& syn, const Arrival& arrival, flow::Kind kind,
   }
   record->at[flow::kDecided] = context_.now;
   record->endpoint = upstream;
-  plain_.open(syn, *record, upstream);
+  plain_.open(syn, *record, source, upstream);
 }
 
 void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
@@ -404,11 +405,16 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
       return refuse(syn, arrival, kClass, decision.reason,
                     context_.plan->mesh->name(decision.rbac.policy));
     case proxy::OutboundKind::passthrough:
-      return open_plain(syn, arrival, flow::Kind::passthrough, kClass, decision.upstream);
+      return open_plain(syn, arrival, flow::Kind::passthrough, kClass, syn.tuple.source.address,
+                        decision.upstream);
     case proxy::OutboundKind::direct:
-      return open_plain(syn, arrival, flow::Kind::direct, kClass, decision.upstream);
+      return open_plain(syn, arrival, flow::Kind::direct, kClass, syn.tuple.source.address,
+                        decision.upstream);
     case proxy::OutboundKind::local:
-      return open_plain(syn, arrival, flow::Kind::local, kClass, decision.upstream);
+      return open_plain(syn, arrival, flow::Kind::local, kClass,
+                        decision.own_source ? context_.own_address_to(decision.upstream.address)
+                                            : syn.tuple.source.address,
+                        decision.upstream);
     case proxy::OutboundKind::hbone:
       break;
   }
@@ -430,7 +436,8 @@ void Worker::open_inbound_plaintext(Parsed& syn, const Arrival& arrival) {
     return refuse(syn, arrival, kClass, decision.reason,
                   context_.plan->mesh->name(decision.rbac.policy));
   }
-  open_plain(syn, arrival, flow::Kind::inbound_plain, kClass, decision.upstream);
+  open_plain(syn, arrival, flow::Kind::inbound_plain, kClass,
+             context_.source_to(decision.spoofed_source, decision.upstream), decision.upstream);
 }
 
 tcp::Connection* Worker::dial(const hbone::PoolKey& key, tcp::Handler& handler,

@@ -138,7 +138,8 @@ class Worker final : private hbone::Dialer {
   void open_outbound(packet::Parsed& syn, const Arrival& arrival);
   void open_inbound_plaintext(packet::Parsed& syn, const Arrival& arrival);
   void open_plain(packet::Parsed& syn, const Arrival& arrival, flow::Kind kind,
-                  capture::Class capture_class, const packet::Endpoint& upstream);
+                  capture::Class capture_class, const packet::IpAddress& source,
+                  const packet::Endpoint& upstream);
   void refuse(packet::Parsed& syn, const Arrival& arrival, capture::Class capture_class,
               stats::Reason reason, std::string_view policy);
   void icmp(packet::Parsed& packet, bool ours);
