@@ -76,8 +76,8 @@ drivers::PortConfig port_config(const config::Port& port, unsigned number,
 }
 
 void attach_pods(const config::Port& port, uint16_t id) {
-  for (uint16_t queue = 0; queue < port.pods.size(); ++queue) {
-    const config::Pod& pod = port.pods[queue];
+  uint16_t queue = 0;
+  for (const config::Pod& pod : port.pods) {
     drivers::vtap::TapConfig tap;
     tap.ifname = pod.iface;
     tap.netns = pod.netns;
@@ -88,7 +88,7 @@ void attach_pods(const config::Port& port, uint16_t id) {
       tap.peer_mac = to_ether(*pod.mac);
     }
     std::string error;
-    if (!drivers::vtap::attach(id, queue, tap, error)) {
+    if (!drivers::vtap::attach(id, queue++, tap, error)) {
       refuse(port.name, fmt::format("pod '{}': {}", pod.name, error));
     }
   }
