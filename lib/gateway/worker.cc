@@ -308,6 +308,11 @@ void Worker::miss(Parsed& packet, const Arrival& arrival) {
     }
   }
   if (ours) return drop(packet.mbuf, Reason::gateway_not_ours);
+  // A captured flow must not pass in pieces beside its capture and its policy.
+  if (packet.protocol == packet::kProtoTcp && packet.is_fragment &&
+      !forwards_unknown(packet, arrival)) {
+    return drop(packet.mbuf, Reason::packet_fragment);
+  }
   edge_.forward(packet);
 }
 
