@@ -26,6 +26,14 @@ packet::IpAddress destination_of(const rte_mbuf* packet) {
   return packet::IpAddress::v6(rte_pktmbuf_mtod(packet, const packet::Ipv6*)->destination);
 }
 
+// What the link has to carry at once: a coalesced packet leaves in the segments that it came in.
+uint32_t longest(const packet::Parsed& packet) {
+  const rte_mbuf* mbuf = packet.mbuf;
+  if ((mbuf->ol_flags & RTE_MBUF_F_RX_LRO) == 0 || mbuf->tso_segsz == 0) return mbuf->pkt_len;
+  const uint32_t segment = uint32_t{packet.l3_length} + packet.l4_length + mbuf->tso_segsz;
+  return std::min(segment, mbuf->pkt_len);
+}
+
 }  // namespace
 
 Edge::Edge(PacketIo& io, const packet::Pools& pools, stats::ReasonCounters& reasons,
@@ -84,7 +92,7 @@ void Edge::forward(packet::Parsed& packet) {
     return drop(packet.mbuf, Reason::ip_ttl_exceeded);
   }
   const uint16_t mtu = plan_->interfaces[route->port].mtu;
-  if (packet.mbuf->pkt_len > mtu && (packet.mbuf->ol_flags & RTE_MBUF_F_RX_LRO) == 0) {
+  if (longest(packet) > mtu) {
     send_error(packet, ip::ErrorKind::packet_too_big, mtu);
     return drop(packet.mbuf, Reason::ip_too_big);
   }
