@@ -38,6 +38,7 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
   tcp::Connection* client = context_.tcp.accept(
       syn, nullptr, options, context_.now, hold ? tcp::AcceptMode::held : tcp::AcceptMode::now);
   if (client == nullptr) {
+    context_.tcp.send_reset(syn, 0, context_.now);
     close_record(context_, &record, Reason::gateway_flows_full);
     flows_.give_back(flow);
     return;
