@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+
 #include <rte_mbuf.h>
 
 namespace isthmus::drivers::vtap {
