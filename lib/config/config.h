@@ -105,10 +105,8 @@ struct Pools {
 };
 
 struct WorkloadLimits {
-  uint32_t flows = 16384;
-  uint32_t pending_tunnels = 1024;  // outbound flows that wait for their upstream
-  uint32_t handshakes_per_second = 256;
-  uint64_t buffered_bytes = 64U << 20;
+  // Outbound flows that wait for their upstream with their SYN held; handshakes in progress.
+  uint32_t pending_tunnels = 1024;
 };
 
 // Per worker, except where a name says otherwise.

@@ -84,13 +84,8 @@ void limit_field(const Node& node, T& into) {
 }
 
 constexpr Field<WorkloadLimits> kWorkloadLimitFields[] = {
-    {"flows", optional, limit_field<&WorkloadLimits::flows, 1U << 24, WorkloadLimits>},
     {"pending_tunnels", optional,
      limit_field<&WorkloadLimits::pending_tunnels, 1U << 20, WorkloadLimits>},
-    {"handshakes_per_second", optional,
-     limit_field<&WorkloadLimits::handshakes_per_second, 1U << 20, WorkloadLimits>},
-    {"buffered_bytes", optional,
-     limit_field<&WorkloadLimits::buffered_bytes, uint64_t{1} << 40, WorkloadLimits>},
 };
 
 constexpr Field<Limits> kLimitsFields[] = {

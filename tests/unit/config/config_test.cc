@@ -205,8 +205,8 @@ TEST(Config, IsRefusedWholeWithFileLineColumnAndReason) {
        "c.yaml:7:14: the MAC address is a group's"},
       {"mesh:", "workers: {idle: lazy}\nmesh:", "c.yaml:7:17: \"lazy\" is none of: adaptive, poll"},
       {"mesh:", "pools: {small: 1}\nmesh:", "c.yaml:7:16: \"1\" is no number from 256 to 16777216"},
-      {"mesh:", "limits: {per_workload: {flows: 0}}\nmesh:",
-       "c.yaml:7:32: \"0\" is no number from 1 to 16777216"},
+      {"mesh:", "limits: {per_workload: {pending_tunnels: 0}}\nmesh:",
+       "c.yaml:7:42: \"0\" is no number from 1 to 1048576"},
   };
   for (const auto& c : cases) EXPECT_EQ(refusal(broken(c.what, c.by)), c.error) << c.by;
 }
