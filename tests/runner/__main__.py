@@ -11,7 +11,7 @@ import time
 from tests.runner import conf, e2e, lint, programs, readme
 from tests.runner.report import Report
 
-PARTS = ("lint", "unit", "sim", "sanitize", "conf", "e2e", "readme")
+PARTS = ("lint", "unit", "sim", "interop", "sanitize", "conf", "e2e", "readme")
 TIDY_SECONDS = 180.0
 
 
@@ -40,7 +40,7 @@ def main() -> int:
         report.fail("build", "see build/release.log")
         return report.close()
     report.ok("build")
-    for suite in ("unit", "sim"):
+    for suite in ("unit", "sim", "interop"):
         programs.run(report, "release", chosen("release", suite))
     if wanted("lint"):
         lint.tidy(report, "release", None if arguments.long else TIDY_SECONDS)
