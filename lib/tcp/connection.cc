@@ -282,7 +282,9 @@ uint32_t Connection::send_limit() const {
 uint32_t Connection::send_room() const {
   if (fin_queued_ || dead_ || state_ == State::closed || state_ == State::time_wait) return 0;
   const uint32_t limit = send_limit();
-  return limit > send_queue_.size() ? limit - send_queue_.size() : 0;
+  const uint32_t room = limit > send_queue_.size() ? limit - send_queue_.size() : 0;
+  if (room < limit / 4) want_write_ = true;
+  return room;
 }
 
 void Connection::send(packet::Chain&& data) {

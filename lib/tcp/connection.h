@@ -212,7 +212,9 @@ class Connection : private timer::Wheel::Entry {
   bool fin_sent_ : 1 = false;
   bool fin_seen_ : 1 = false;  // the peer's FIN is at fin_at_, taken or not
   bool peer_closed_ : 1 = false;
-  bool want_write_ : 1 = false;
+  // Room was found short, by send() or by who asked for it: it may also shrink with the congestion
+  // window, between two calls.
+  mutable bool want_write_ : 1 = false;
   bool cwnd_limited_ : 1 = false;
   bool held_ : 1 = false;
   bool passive_ : 1 = false;   // opened by a SYN (MUST-11)

@@ -347,6 +347,17 @@ size_t World::completed() const {
   }));
 }
 
+// A flow that nobody aborted should have succeeded, but for what losses can do.
+size_t World::broken() const {
+  return static_cast<size_t>(std::count_if(flows_.begin(), flows_.end(), [](const Flow& flow) {
+    if (flow.plan.fate != Fate::served) return false;
+    const User& client = *flow.users[0];
+    const User& server = *flow.users[1];
+    return !client.aborted() && !server.aborted() &&
+           (client.failure() != tcp::Failure::none || server.failure() != tcp::Failure::none);
+  }));
+}
+
 void World::check() {
   for (size_t i = 0; i < flows_.size(); ++i) {
     Flow& flow = flows_[i];
@@ -393,16 +404,29 @@ std::string World::finish() {
   if (error_.empty()) run_for(kSettle);
   if (error_.empty()) error_ = verdict();
   if (error_.empty()) return {};
-  std::string text = fmt::format("seed {}: {}\n  {}", scenario_.seed, error_, describe(scenario_));
+  return fmt::format("seed {}: {}\n  {}{}", scenario_.seed, error_, describe(scenario_), outcome());
+}
+
+std::string World::outcome() const {
+  std::string text;
   for (size_t i = 0; i < flows_.size(); ++i) {
     const Flow& flow = flows_[i];
     for (unsigned who = 0; who < 2; ++who) {
       const User& user = *flow.users[who];
-      text +=
-          fmt::format("\n  flow {} {}: taken {} of {}, sent {}{}{}{} {}", i,
-                      who == 0 ? "client" : "server", user.taken(), flow.plan.user[1 - who].bytes,
-                      user.sent(), user.connected() ? " connected" : "", user.over() ? " over" : "",
-                      user.aborted() ? " aborted" : "", tcp::to_string(user.failure()));
+      text += fmt::format("\n  flow {} {} {}: taken {} of {}, sent {}{}{}{} {}", i,
+                          who == 0 ? "client" : "server",
+                          kAddresses[who == 0 ? flow.plan.client : flow.plan.server], user.taken(),
+                          flow.plan.user[1 - who].bytes, user.sent(),
+                          user.connected() ? " connected" : "", user.over() ? " over" : "",
+                          user.aborted() ? " aborted" : "", tcp::to_string(user.failure()));
+    }
+  }
+  for (int side = 0; side < 2; ++side) {
+    for (const flow::Record& record : sides_[side].gateway->records()) {
+      text += fmt::format(
+          "\n  {} {}: {}, status {}, {}", side == 0 ? 'A' : 'B', record.id,
+          record.client.to_string(), record.http_status,
+          record.reason == stats::Reason::count_ ? "in order" : stats::info(record.reason).text);
     }
   }
   return text;

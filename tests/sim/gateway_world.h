@@ -92,9 +92,11 @@ class World {
   timer::Duration waited(size_t flow) const;
   void add(const FlowPlan& plan);
   size_t flows() const { return flows_.size(); }
+  std::string outcome() const;  // what each application saw, by line
   const PacketLog& log() const { return log_; }
   uint64_t digest() const { return digest_; }  // of every byte between the nodes
   size_t completed() const;                    // flows that ended by FIN both ways
+  size_t broken() const;                       // served flows that failed though nobody aborted
   uint64_t steps() const { return steps_; }
 
  private:

@@ -408,6 +408,38 @@ TEST_F(Sending, RoomAndItsReturnAreTold) {
   sent_.clear();
 }
 
+// The room follows the congestion window, so a loss can take it away between two calls of the user.
+TEST_F(Sending, RoomThatALossTookIsToldWhenItReturns) {
+  config_.send_buffer = 16'000;
+  config_.max_send_buffer = 1 << 20;
+  make_engine();
+  SegmentOptions options = sack_syn();
+  options.has_scale = true;
+  options.scale = 10;
+  open_passive(options, 65535);
+  uint32_t acked = 1;
+  for (int round = 0; round < 3; ++round) {
+    send(connection_->info().congestion_window);
+    acked += drain();
+    in({.acknowledgment = acked});
+  }
+  take_events();
+  const uint32_t window = connection_->info().congestion_window;
+  send(window / 100 * 145);
+  const uint32_t flight = drain();
+  EXPECT_GT(connection_->send_room(), 0u);
+  EXPECT_EQ(take_events(), 0);
+  for (uint32_t segments = 1; segments <= 4; ++segments) {
+    in(sack(acked, {{acked + 1460, acked + 1460 * (segments + 1)}}));
+  }
+  run(std::chrono::seconds(1));  // at the latest now it is taken for a loss
+  EXPECT_EQ(connection_->send_room(), 0u);
+  EXPECT_EQ(take_events() & kWritable, 0);
+  in({.acknowledgment = acked + flight});
+  EXPECT_NE(take_events() & kWritable, 0);
+  drain();
+}
+
 TEST_F(Sending, EmptyPoolPutsOffAndIsCounted) {
   open_passive(sack_syn());
   packet::Chain chain;
