@@ -22,6 +22,10 @@
 
 namespace isthmus::gateway {
 
+// A pod can go without a word, and an idle or half-closed flow would wait for it for ever; ztunnel
+// probes its sockets after the same time.
+inline constexpr timer::Duration kPodKeepalive = std::chrono::seconds(180);
+
 // How the packet that opened a flow came in.
 struct Arrival {
   uint16_t interface = 0;

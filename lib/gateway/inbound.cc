@@ -87,6 +87,7 @@ void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
   const packet::Endpoint local{source, port};
   tcp::Options options;
   options.mtu = context_.mtu_to(decision.upstream.address);
+  options.keepalive_idle = kPodKeepalive;
   stream->dialling = context_.tcp.connect(local, decision.upstream, stream, options, context_.now);
   if (stream->dialling == nullptr) {
     streams_.give_back(stream);

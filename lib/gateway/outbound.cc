@@ -35,6 +35,8 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
   const bool hold = held < options_.held_per_pod;
   tcp::Options options;
   options.mtu = context_.mtu_to(syn.tuple.source.address);
+  options.keepalive_idle = kPodKeepalive;
+  if (hold) options.handshake_timeout = options_.hold_timeout;
   tcp::Connection* client = context_.tcp.accept(
       syn, nullptr, options, context_.now, hold ? tcp::AcceptMode::held : tcp::AcceptMode::now);
   if (client == nullptr) {

@@ -22,6 +22,9 @@ namespace isthmus::gateway {
 struct OutboundOptions {
   uint32_t flows = 16384;
   uint32_t held_per_pod = 256;  // SYNs held at once for one source address
+  // From the SYN until it is answered, all attempts together; an attempt's own limits are the
+  // pool's. Clients give up after two minutes (Linux), people much earlier.
+  timer::Duration hold_timeout = std::chrono::seconds(20);
 };
 
 class Outbound final : private hbone::OpenHandler {

@@ -222,7 +222,8 @@ void Worker::packet_in(rte_mbuf* packet, const Arrival& arrival) {
   Parsed parsed;
   if (const auto reason = packet::parse(packet, parsed)) return drop(packet, *reason);
   const auto& in = context_.plan->interfaces[arrival.interface];
-  if (in.role == capture::PortRole::pod && parsed.tuple.source.address != in.pod_address) {
+  if (in.role == capture::PortRole::pod && parsed.tuple.source.address != in.pod_address &&
+      !ip::is_neighbour_message(parsed)) {  // those speak for link-local addresses, too
     return drop(packet, Reason::gateway_spoofed);
   }
   const bool ours = edge_.is_own_address(parsed.tuple.destination.address);

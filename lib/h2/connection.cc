@@ -187,7 +187,7 @@ packet::Chain Connection::read(Stream& stream, uint32_t max) {
   uint32_t n = std::min(max, stream.received_.size());
   packet::Chain bytes = stream.received_.split_front(n, context_.pools_.clones);
   if (bytes.empty() && n != 0) {
-    n = whole_segments(stream.received_, n);
+    n = stream.received_.whole_segments(n);
     bytes = stream.received_.split_front(n, context_.pools_.clones);
   }
   context_.received_bytes_ -= n;
@@ -216,15 +216,6 @@ void Connection::credit_stream(Stream& stream, uint32_t bytes) {
   stream.credit_ += bytes;
   // Half a window at once: Envoy closes connections for too many updates.
   if (stream.credit_ >= options_.stream_window / 2) mark(stream, Stream::kWindowUpdate);
-}
-
-uint32_t Connection::whole_segments(const packet::Chain& chain, uint32_t n) {
-  uint32_t whole = 0;
-  for (const rte_mbuf* segment = chain.head(); segment != nullptr && whole + segment->data_len <= n;
-       segment = segment->next) {
-    whole += segment->data_len;
-  }
-  return whole;
 }
 
 uint32_t Connection::send_room(const Stream& stream) const {

@@ -227,7 +227,6 @@ class Connection {
   Stream* next_ready();
   void stage(const FrameHeader& header, std::span<const uint8_t> payload);
   bool stage_window_update(uint32_t stream, uint32_t bytes, uint32_t max);
-  static uint32_t whole_segments(const packet::Chain& chain, uint32_t n);
 
   static constexpr uint32_t kControlRoom = 512;
   // What one received frame may need of it: a PING's answer with a GOAWAY behind it.

@@ -173,7 +173,7 @@ bool Connection::stage_frame(Stream& stream, uint32_t max) {
   if (!beside) {
     staged_payload_ = stream.to_send_.split_front(n, context_.pools_.clones);
     if (staged_payload_.empty()) {
-      n = whole_segments(stream.to_send_, n);
+      n = stream.to_send_.whole_segments(n);
       starved_ = n == 0;
       if (starved_) return false;
       staged_payload_ = stream.to_send_.split_front(n, context_.pools_.clones);

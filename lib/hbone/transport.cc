@@ -199,13 +199,16 @@ void Transport::receive() {
   while (state_ == State::open && receive_h2()) {
     packet::Chain taken =
         ciphertext_.empty() ? tcp_->receive(kReceivePiece) : std::move(ciphertext_);
-    if (taken.empty()) {
+    // Without new bytes there may still be whole records that found no buffer before, or an end
+    // that waited for HTTP/2 to take what was in front of it.
+    const bool nothing = taken.empty();
+    const tls::OpenStatus status = session_.open(std::move(taken), plaintext_);
+    if (status == tls::OpenStatus::need_more) {
+      if (!nothing || !plaintext_.empty()) continue;
       // A FIN without close_notify may have been cut off by anybody.
       if (peer_gone_) fail({Failure::Kind::tcp_lost, 0, true, Reason::hbone_truncated});
       break;
     }
-    const tls::OpenStatus status = session_.open(std::move(taken), plaintext_);
-    if (status == tls::OpenStatus::need_more) continue;
     if (status == tls::OpenStatus::no_buffer) {
       retry_ = true;
       break;
@@ -412,6 +415,12 @@ void Transport::on_timer() {
   const timer::Instant now = engine_->now_;
   retry_ = false;
   if (now >= deadline_) {
+    // An orderly end waits for what the peer has not acknowledged; TCP's own limits bound that.
+    if (state_ == State::closing && failure_.kind == Failure::Kind::none && tcp_ != nullptr &&
+        tcp_->send_queued() != 0) {
+      deadline_ = now + engine_->options_.linger;
+      return arm();
+    }
     abort_tcp();
     return fail({Failure::Kind::tcp_timed_out, 0, true, Reason::hbone_handshake_timeout});
   }

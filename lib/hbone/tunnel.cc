@@ -56,7 +56,10 @@ uint32_t Tunnel::readable() const {
 
 packet::Chain Tunnel::read(uint32_t max) {
   if (stream_ == nullptr) {
-    return rest_.split_front(std::min(max, rest_.size()), transport_->engine_->parts_.pools.clones);
+    rte_mempool* clones = transport_->engine_->parts_.pools.clones;
+    packet::Chain bytes = rest_.split_front(std::min(max, rest_.size()), clones);
+    if (bytes.empty()) bytes = rest_.split_front(rest_.whole_segments(max), clones);
+    return bytes;
   }
   packet::Chain bytes = transport_->h2_->read(*stream_, max);
   touch();

@@ -135,8 +135,9 @@ timer::Duration Table::timeout(State state) const {
       return config_.established;
     case State::denied:
       return config_.denied;
-    case State::opening:
     case State::closing:
+      return config_.closing;
+    case State::opening:
       break;
   }
   return config_.transitory;

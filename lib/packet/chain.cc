@@ -171,6 +171,15 @@ void Chain::copy_out(uint32_t offset, std::span<uint8_t> to) const {
   }
 }
 
+uint32_t Chain::whole_segments(uint32_t n) const {
+  uint32_t whole = 0;
+  for (const rte_mbuf* segment = head_; segment != nullptr && whole + segment->data_len <= n;
+       segment = segment->next) {
+    whole += segment->data_len;
+  }
+  return whole;
+}
+
 bool Chain::append_copy(std::span<const uint8_t> bytes, rte_mempool* pool) {
   const size_t here = std::min<size_t>(bytes.size(), writable_tailroom(tail_, pool));
   Chain added;

@@ -51,6 +51,8 @@ class Chain {
   // shared by an indirect mbuf from clones; when that pool is empty the result is empty and the
   // chain is unchanged.
   Chain split_front(uint32_t n, rte_mempool* clones);
+  // Bytes of the leading segments that fit into n bytes whole: what split_front() can always give.
+  uint32_t whole_segments(uint32_t n) const;
   // Frees the first n bytes (n <= size()).
   void drop_front(uint32_t n);
   // Frees the last n bytes (n <= size()).

@@ -245,6 +245,9 @@ packet::Chain Connection::receive(uint32_t max) {
   const uint32_t available = receive_queue_.size();
   packet::Chain taken = max >= available ? std::move(receive_queue_)
                                          : receive_queue_.split_front(max, core_->pools.clones);
+  if (taken.empty()) {  // no clone for the cut: what needs none, or the reader waits for nothing
+    taken = receive_queue_.split_front(receive_queue_.whole_segments(max), core_->pools.clones);
+  }
   core_->queued -= taken.size();
   if (taken.empty()) return taken;
   grow_receive_buffer(taken.size());
