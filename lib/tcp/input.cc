@@ -140,7 +140,8 @@ bool Connection::sequence_acceptable(Incoming& segment) {
   const uint32_t span = segment.end() - segment.sequence;
   bool acceptable;
   if (span == 0) {
-    acceptable = segment.sequence == rcv_nxt_ || segment.sequence - rcv_nxt_ < window;
+    // The edge included: there stand the ACKs of a peer that has filled the window.
+    acceptable = segment.sequence - rcv_nxt_ <= window;
   } else if (window == 0) {
     // Nothing fits, but what such a segment acknowledges must be heard (MUST-66); and a FIN alone
     // takes no room.

@@ -109,7 +109,8 @@ void Connection::output() {
   if (syn_due_) send_syn();
   if (synchronized()) {
     output_data();
-    if (ack_now_ && !blocked_by_buffers_) send_ack(snd_nxt_);
+    // Also when data can't leave: what it waits for may be the peer, who waits for this.
+    if (ack_now_) send_ack(snd_nxt_);
     set_loss_timer();
   }
   arm();
@@ -208,6 +209,8 @@ bool Connection::send_new(bool probe) {
     return false;
   }
   if (!send_range(snd_nxt_, n, n != 0 ? unsent_segment_ : nullptr, unsent_data_, fin)) return false;
+  // Patience is counted from when there is something to acknowledge.
+  if (outstanding == 0) progress_at_ = core_->now;
   const uint32_t span = n + (fin ? 1 : 0);
   if (outstanding == 0) restart_timeout();
   board_.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
@@ -228,13 +231,18 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
   if (fin) flags |= Tcp::kFin;
   // PSH where the sender has nothing more for now (MUST-60 and on: with the last segment).
   if (length != 0 && start + length == snd_nxt_ + unsent_) flags |= Tcp::kPsh;
+  const bool owed = ack_now_ || ack_delayed_;
+  const Seq edge = rcv_edge_;
   rte_mbuf* packet = header(flags, start);
   if (packet == nullptr) {
+    rcv_edge_ = edge;
     out_of_buffers();
     return false;
   }
   if (!attach_payload(packet, segment, data, length, core_->pools.clones)) {
     rte_pktmbuf_free(packet);
+    rcv_edge_ = edge;  // nobody was told
+    ack_now_ = ack_now_ || owed;
     out_of_buffers();
     return false;
   }

@@ -189,10 +189,16 @@ void Connection::on_retransmission_timeout() {
 void Connection::on_tail_probe() {
   ++tail_probes_;
   ++core_->stats.tail_probes;
+  // Out even when nothing can be sent: the retransmission timer is next then, and not this again.
+  probe_out_ = true;
+  probe_end_ = snd_nxt_;
   probe_was_old_ = !send_new(true);
   if (probe_was_old_) {
     uint32_t index = board_.tail();
-    if (index == Scoreboard::kNone) return;
+    if (index == Scoreboard::kNone) {
+      probe_was_old_ = false;
+      return;
+    }
     const uint32_t length = core_->records[index].length();
     if (length > mss_ && board_.trim_record(core_->records, index, length - mss_)) {
       index = board_.tail();
@@ -201,6 +207,7 @@ void Connection::on_tail_probe() {
     const bool fin = fin_sent_;
     const uint32_t bytes = record.length() - (fin ? 1 : 0);
     if (bytes > mss_ || !send_range(record.start, bytes, record.segment, record.data, fin)) {
+      probe_was_old_ = false;  // nothing old was repeated: its ACK would say nothing
       return;
     }
     board_.on_retransmit(core_->records, index, core_->now);
@@ -208,7 +215,6 @@ void Connection::on_tail_probe() {
     ++core_->stats.retransmissions;
     bytes_retransmitted_ += bytes;
   }
-  probe_out_ = true;
   probe_end_ = snd_nxt_;
   restart_timeout();
 }

@@ -40,6 +40,19 @@ TEST_F(Closing, NormalCloseFromOurSide) {
   EXPECT_EQ(engine_->time_waits(), 0u);
 }
 
+// RFC 5482: the user timeout counts from when there was something to acknowledge, and before the
+// FIN there was nothing.
+TEST_F(Closing, FinAfterLongSilenceIsNotTakenForAnUnansweredOne) {
+  open_passive();
+  run(130s);
+  close_ours();
+  expect("FA", 1, 1);
+  run(1ms);
+  EXPECT_EQ(take_events(), 0);
+  in({.acknowledgment = 2});
+  EXPECT_EQ(connection_->state(), State::fin_wait_2);
+}
+
 TEST_F(Closing, NormalCloseFromTheirSide) {
   open_passive();
   in({.flags = "FA"});
