@@ -229,7 +229,7 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
                             bool fin) {
   uint8_t flags = Tcp::kAck;
   if (fin) flags |= Tcp::kFin;
-  // PSH where the sender has nothing more for now (MUST-60 and on: with the last segment).
+  // PSH on the segment that empties the send queue (RFC 9293 MUST-60 and on).
   if (length != 0 && start + length == snd_nxt_ + unsent_) flags |= Tcp::kPsh;
   const bool owed = ack_now_ || ack_delayed_;
   const Seq edge = rcv_edge_;
