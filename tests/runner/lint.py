@@ -108,7 +108,7 @@ def _dependencies(flavour: str) -> dict[str, list[Path]]:
 
 
 def _digest(files: list[Path]) -> str:
-    digest = hashlib.sha256((ROOT / ".clang-tidy").read_bytes())
-    for file in files:
+    digest = hashlib.sha256()
+    for file in (ROOT / ".clang-tidy", ROOT / "tests" / ".clang-tidy", *files):
         digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

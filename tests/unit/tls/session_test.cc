@@ -124,7 +124,7 @@ TEST_F(SessionTest, EmptyDataRecordsAreBounded) {  // RFC 8446 5.1
   Forger forger = forge();
   for (int i = 0; i < 3; ++i) {
     for (unsigned n = 0; n < limits_.records_without_data; ++n) {
-      ASSERT_EQ(open(forger.record(ContentType::application_data, {}, n * 100)),
+      ASSERT_EQ(open(forger.record(ContentType::application_data, {}, size_t{n} * 100)),
                 OpenStatus::need_more);
     }
     ASSERT_EQ(open(forger.record(ContentType::application_data, kHello)), OpenStatus::need_more);
