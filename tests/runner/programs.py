@@ -19,7 +19,7 @@ from tests.runner.report import Report
 
 ROOT = Path(__file__).resolve().parents[2]
 USER, GROUP = "nobody", "nogroup"
-PRIVILEGED = {"unit-drivers"}
+PRIVILEGED = "privileged"  # the suite of programs that need root
 SKIPPED = 77  # a script's exit status for that, as meson has it
 
 
@@ -76,7 +76,7 @@ def run(report: Report, flavour: str, chosen: list[Program], slower: int = 1,
         shutil.chown(scratch, USER, GROUP)
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for program in chosen:
-                wrapper = isolated if program.name in PRIVILEGED else prefix
+                wrapper = isolated if PRIVILEGED in program.suites else prefix
                 pool.submit(_run_one, report, flavour, program, wrapper, Path(scratch), slower,
                             arguments)
 
@@ -105,13 +105,15 @@ def _run_one(report: Report, flavour: str, program: Program, prefix: list[str], 
                     check=False).returncode
             except subprocess.TimeoutExpired:
                 status = None
-        _count(report, name, status, results, log, time.monotonic() - started)
+        _count(report, name, status, results, log, time.monotonic() - started,
+               "interop" in program.suites)
     except Exception as error:  # A broken runner must not look like a passing test.
         report.fail(name, f"could not be run: {error!r}")
 
 
 def _count(report: Report, name: str, status: int | None, results: Path, log: Path,
-           seconds: float) -> None:
+           seconds: float, tells: bool) -> None:
+    """tells: its words are figures, worth printing even when all is well."""
     words = log.read_text(errors="replace").splitlines()
     if not results.exists() and status in (0, SKIPPED):  # a script: one test, says why it skips
         if status == 0:
@@ -144,3 +146,5 @@ def _count(report: Report, name: str, status: int | None, results: Path, log: Pa
         print("\n".join(words[-40:]), flush=True)
     elif not passed and not failed and not skipped:
         report.fail(name, "ran no test case")
+    elif tells:
+        print("\n".join(f"    {line}" for line in words), flush=True)
