@@ -193,7 +193,8 @@ void Connection::finish() {
 }
 
 void Connection::drop_queues() {
-  core_->queued -= send_queue_.size() + receive_queue_.size();
+  core_->queued -= send_queue_.size() + receive_occupied_;
+  receive_occupied_ = 0;
   board_.clear(core_->records);
   gaps_.clear(core_->gaps);
   send_queue_.clear();
@@ -248,8 +249,8 @@ packet::Chain Connection::receive(uint32_t max) {
   if (taken.empty()) {  // no clone for the cut: what needs none, or the reader waits for nothing
     taken = receive_queue_.split_front(receive_queue_.whole_segments(max), core_->pools.clones);
   }
-  core_->queued -= taken.size();
   if (taken.empty()) return taken;
+  account_taken(taken);
   grow_receive_buffer(taken.size());
   if (window_update_due()) request_ack(true);
   if ((state_ == State::closed || state_ == State::time_wait) && failure_ == Failure::none &&
@@ -259,6 +260,28 @@ packet::Chain Connection::receive(uint32_t max) {
   return taken;
 }
 
+void Connection::account_received(uint64_t occupied) {
+  receive_occupied_ += static_cast<uint32_t>(occupied);
+  core_->queued += occupied;
+}
+
+// A segment that was cut in two stays accounted for until its rest is taken.
+void Connection::account_taken(const packet::Chain& taken) {
+  uint64_t freed = occupied(taken);
+  if (receive_queue_.empty()) {
+    freed = receive_occupied_;
+  } else if (!RTE_MBUF_DIRECT(taken.tail())) {
+    freed -= taken.tail()->buf_len + sizeof(rte_mbuf);
+  }
+  freed = std::min<uint64_t>(freed, receive_occupied_);
+  receive_occupied_ -= static_cast<uint32_t>(freed);
+  core_->queued -= freed;
+}
+
+uint32_t Connection::receive_limit() const {
+  return static_cast<uint32_t>(std::min<uint64_t>(receive_buffer_, core_->memory_share()));
+}
+
 // Dynamic right-sizing: what the user takes in a round trip, twice, so that a sender in slow start
 // isn't held back.
 void Connection::grow_receive_buffer(uint32_t taken) {
@@ -266,7 +289,7 @@ void Connection::grow_receive_buffer(uint32_t taken) {
   const timer::Duration round(std::max(rtt_.smoothed(), 1000u));
   if (core_->now - taken_since_ < round) return;
   const uint64_t wanted = 2ull * taken_ + 16ull * receive_mss_;
-  if (wanted > receive_buffer_ && core_->queued < core_->config.memory_budget) {
+  if (wanted > receive_buffer_ && core_->memory_share() > receive_buffer_) {
     receive_buffer_ = static_cast<uint32_t>(
         std::min<uint64_t>(wanted, std::max(core_->config.max_receive_buffer, receive_buffer_)));
   }
@@ -276,10 +299,10 @@ void Connection::grow_receive_buffer(uint32_t taken) {
 
 uint32_t Connection::send_limit() const {
   const Config& config = core_->config;
-  if (core_->queued >= config.memory_budget) return config.send_buffer;
-  const uint64_t wanted = 2ull * congestion_.window();
-  return static_cast<uint32_t>(std::clamp<uint64_t>(
-      wanted, config.send_buffer, std::max(config.send_buffer, config.max_send_buffer)));
+  const uint64_t wanted =
+      std::clamp<uint64_t>(2ull * congestion_.window(), config.send_buffer,
+                           std::max(config.send_buffer, config.max_send_buffer));
+  return static_cast<uint32_t>(std::min(wanted, core_->memory_share()));
 }
 
 uint32_t Connection::send_room() const {

@@ -111,6 +111,10 @@ class Connection : private timer::Wheel::Entry {
   bool sending() const { return state_ == State::established || state_ == State::close_wait; }
   void grow_receive_buffer(uint32_t taken);
   uint32_t send_limit() const;
+  // Bytes that may wait for the user at present: the buffer, or its share of what memory is left.
+  uint32_t receive_limit() const;
+  void account_received(uint64_t occupied);
+  void account_taken(const packet::Chain& taken);
 
   // input.cc: RFC 9293 section 3.10.7.
   void on_segment(Incoming& segment);
@@ -122,6 +126,7 @@ class Connection : private timer::Wheel::Entry {
   void on_reset(const Incoming& segment);
   bool on_acknowledgment(const Incoming& segment);
   void on_payload(Incoming& segment);
+  bool has_memory_for(const Incoming& segment);
   void take_in_order(Incoming& segment);
   void keep_out_of_order(Incoming& segment);
   void on_fin();
@@ -273,7 +278,8 @@ class Connection : private timer::Wheel::Entry {
 
   // Buffers.
   uint32_t receive_buffer_ = 0;
-  uint32_t taken_ = 0;  // by the user in this measuring interval
+  uint32_t receive_occupied_ = 0;  // by the buffers of receive_queue_
+  uint32_t taken_ = 0;             // by the user in this measuring interval
   timer::Instant taken_since_{};
 
   // Rarely.

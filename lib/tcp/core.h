@@ -4,6 +4,7 @@
 // room.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -89,6 +90,16 @@ class Core {
   Seq initial_sequence(const packet::Endpoint& local, const packet::Endpoint& remote);
   uint32_t timestamp_offset(const packet::Endpoint& local, const packet::Endpoint& remote) const;
   uint64_t random();
+  // What is queued, as Config::memory_budget counts it.
+  uint64_t memory_in_use() const { return queued + gaps.occupied(); }
+  bool over_budget() const { return memory_in_use() >= config.memory_budget; }
+  // What one connection may queue in each direction at present.
+  uint64_t memory_share() const {
+    const uint64_t left = over_budget() ? 0 : config.memory_budget - memory_in_use();
+    return std::max<uint64_t>(left / 8, config.memory_floor);
+  }
+  // Over the budget: out-of-order data goes first, of this connection and then of others.
+  void shed_out_of_order(Connection& connection);
 
   // time_wait.cc
   void enter_time_wait(Connection& connection);
@@ -107,7 +118,7 @@ class Core {
   timer::Wheel wheel;
   RecordPool records;
   GapPool gaps;
-  uint64_t queued = 0;  // bytes in all queues
+  uint64_t queued = 0;  // in all queues: buffers received, bytes to be sent
   uint32_t living = 0;
   uint32_t waiting = 0;  // in TIME-WAIT
   uint16_t next_id = 0;

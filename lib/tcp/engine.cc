@@ -123,6 +123,18 @@ void Core::mark_ready(Connection& connection) {
   last_ready_ = connection.index_;
 }
 
+void Core::shed_out_of_order(Connection& connection) {
+  uint32_t victim = connection.index_;
+  for (unsigned i = 0; i < 8 && over_budget() && victim != kNone; ++i) {
+    Connection& loser = connections_[victim];
+    if (!loser.gaps_.empty()) {
+      loser.gaps_.clear(gaps);
+      ++stats.reneged;
+    }
+    victim = gaps.another_owner(connection.index_);
+  }
+}
+
 void Core::transmit(rte_mbuf* packet, uint32_t path) {
   ++stats.segments_sent;
   output.transmit(packet, path);

@@ -50,7 +50,13 @@ struct Config {
   uint32_t max_receive_buffer = 4 << 20;
   uint32_t send_buffer = 256 << 10;
   uint32_t max_send_buffer = 4 << 20;
-  uint64_t memory_budget = 256 << 20;  // queued bytes of all connections; stops the growth
+  // What all connections' queues may occupy: received data counted as the buffers it lies in, data
+  // to be sent as its bytes. A connection's window and send limit are at most an eighth of what is
+  // left, so that a few may have much and many share what there is; over the budget nothing more is
+  // received but by who holds less than the floor, and out-of-order data is dropped (RFC 2018
+  // section 8 allows it).
+  uint64_t memory_budget = 256 << 20;
+  uint32_t memory_floor = 16 << 10;  // what each connection may hold whatever the others do
   timer::Duration time_wait = std::chrono::seconds(10);  // 2 MSL (MUST-13, see docs/tcp.md)
   timer::Duration initial_rto = std::chrono::seconds(1);
   timer::Duration min_rto = std::chrono::milliseconds(200);
@@ -104,6 +110,7 @@ struct EngineStats {
   uint64_t failed = 0;
   uint64_t no_buffer = 0;  // a packet put off because a mempool was empty
   uint64_t time_wait_recycled = 0;
+  uint64_t reneged = 0;  // connections whose out-of-order data was dropped for want of memory
 };
 
 class Engine {

@@ -274,6 +274,10 @@ void Connection::on_payload(Incoming& segment) {
     }
     request_ack(true);
   }
+  if (segment.length != 0 && !has_memory_for(segment)) {
+    core_->drop(Reason::tcp_no_memory);
+    return request_ack(true);
+  }
   if (fin_seen_ && seq_lt(fin_at_, segment.sequence + segment.length)) {
     core_->drop(Reason::tcp_beyond_window);
     return;
@@ -288,22 +292,23 @@ void Connection::on_payload(Incoming& segment) {
   request_ack(unacked_bytes_ >= receive_mss_ - kMaxOptionBytes || quick_acks_ > 0);
 }
 
+// Each connection may hold a little whatever the others do, or nothing would ever move.
+bool Connection::has_memory_for(const Incoming& segment) {
+  if (!core_->over_budget()) return true;
+  if (segment.sequence != rcv_nxt_) return false;
+  core_->shed_out_of_order(*this);
+  return !core_->over_budget() || receive_occupied_ < core_->config.memory_floor;
+}
+
 void Connection::take_in_order(Incoming& segment) {
   const Seq before = rcv_nxt_;
-  if (gaps_.empty()) {
-    append_received(receive_queue_, std::move(segment.payload), core_->pools.small);
-    rcv_nxt_ += segment.length;
-  } else {
-    // Where it overlaps what came before, what came first stands; so it goes the same way.
-    constexpr Reassembly::Limits kNone = {UINT16_MAX, UINT64_MAX};
-    const auto inserted = gaps_.insert(core_->gaps, core_->pools, kNone, segment.sequence,
-                                       std::move(segment.payload));
-    if (inserted == Reassembly::Inserted::refused) core_->drop(Reason::tcp_too_many_gaps);
-    rcv_nxt_ = gaps_.take_in_order(core_->gaps, core_->pools, rcv_nxt_, receive_queue_);
-    request_ack(true);  // a gap was filled, wholly or in part (RFC 5681 section 4.2)
-  }
+  uint64_t occupied = 0;
+  // A gap that is filled, wholly or in part, is acknowledged at once (RFC 5681 section 4.2).
+  if (!gaps_.empty()) request_ack(true);
+  rcv_nxt_ = gaps_.deliver(core_->gaps, core_->pools, rcv_nxt_, std::move(segment.payload),
+                           receive_queue_, occupied);
+  account_received(occupied);
   const uint32_t gained = rcv_nxt_ - before;
-  core_->queued += gained;
   bytes_received_ += gained;
   core_->stats.bytes_received += gained;
   if (gained != 0) raise(kReadable);
@@ -312,7 +317,8 @@ void Connection::take_in_order(Incoming& segment) {
 void Connection::keep_out_of_order(Incoming& segment) {
   ++core_->stats.out_of_order;
   const Reassembly::Limits limits = {core_->config.max_gaps_per_connection,
-                                     2ull * receive_buffer_ + 65'536};
+                                     2ull * receive_buffer_ + 65'536,
+                                     core_->config.memory_budget / 4, index_};
   switch (gaps_.insert(core_->gaps, core_->pools, limits, segment.sequence,
                        std::move(segment.payload))) {
     case Reassembly::Inserted::added:

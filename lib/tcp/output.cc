@@ -322,10 +322,11 @@ void Connection::fill_options(SegmentOptions& options) {
 // has become free, and never back (SHLD-14).
 uint16_t Connection::window_field() {
   const uint32_t queued = receive_queue_.size();
-  const uint32_t space = receive_buffer_ > queued ? receive_buffer_ - queued : 0;
+  const uint32_t limit = receive_limit();
+  const uint32_t space = limit > queued ? limit - queued : 0;
   const uint32_t offered = rcv_edge_ - rcv_nxt_;
   uint32_t window = offered;
-  if (space > offered && space - offered >= std::min<uint32_t>(receive_buffer_ / 2, receive_mss_)) {
+  if (space > offered && space - offered >= std::min<uint32_t>(limit / 2, receive_mss_)) {
     window = space;
   }
   window = std::min<uint32_t>(window, uint32_t{UINT16_MAX} << rcv_scale_);
@@ -346,13 +347,13 @@ uint16_t Connection::window_field() {
 bool Connection::window_update_due() const {
   if (!receiving()) return false;
   const uint32_t queued = receive_queue_.size();
-  const uint32_t space = receive_buffer_ > queued ? receive_buffer_ - queued : 0;
+  const uint32_t limit = receive_limit();
+  const uint32_t space = limit > queued ? limit - queued : 0;
   const uint32_t offered = rcv_edge_ - rcv_nxt_;
   if (space <= offered) return false;
   const uint32_t gain = space - offered;
-  return gain >= receive_buffer_ / 2 ||
-         (space >= 2 * offered &&
-          gain >= std::min<uint32_t>(2u * receive_mss_, receive_buffer_ / 2));
+  return gain >= limit / 2 ||
+         (space >= 2 * offered && gain >= std::min<uint32_t>(2u * receive_mss_, limit / 2));
 }
 
 void Connection::send_syn() {

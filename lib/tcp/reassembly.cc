@@ -61,17 +61,18 @@ uint64_t append_received(packet::Chain& queue, packet::Chain&& payload, rte_memp
   return weight;
 }
 
-GapPool::GapPool(uint32_t count) : gaps_(new Gap[count]) {
+GapPool::GapPool(uint32_t count) : gaps_(new Gap[count]), count_(count) {
   for (uint32_t i = count; i-- > 0;) {
     gaps_[i].next = free_;
     free_ = i;
   }
 }
 
-uint32_t GapPool::take() {
+uint32_t GapPool::take(uint32_t owner) {
   const uint32_t index = free_;
   if (index == kNone) return kNone;
   free_ = gaps_[index].next;
+  gaps_[index].owner = owner;
   ++in_use_;
   return index;
 }
@@ -81,6 +82,16 @@ void GapPool::give(uint32_t index) {
   gaps_[index].next = free_;
   free_ = index;
   --in_use_;
+}
+
+uint32_t GapPool::another_owner(uint32_t than) {
+  constexpr unsigned kLooks = 32;
+  for (unsigned i = 0; i < kLooks && in_use_ != 0; ++i) {
+    const Gap& gap = gaps_[hand_];
+    hand_ = hand_ + 1 == count_ ? 0 : hand_ + 1;
+    if (!gap.bytes.empty() && gap.owner != than) return gap.owner;
+  }
+  return kNone;
 }
 
 void Reassembly::note_recent(uint32_t index) {
@@ -109,14 +120,15 @@ bool Reassembly::add_run(GapPool& pool, const packet::Pools& buffers, const Limi
   const uint32_t length = bytes.size();
   const Seq end = start + length;
   const uint32_t after = before == kNone ? tail_ : pool[before].previous;
-  const uint64_t weight = occupied(bytes);
+  uint64_t weight = isthmus::tcp::occupied(bytes);
   if (occupied_ + weight > limits.occupied) return false;
+  if (pool.occupied() + weight > limits.occupied_by_all) return false;
   uint32_t index = after;
   if (after != kNone && pool[after].end == start) {
-    occupied_ += append_received(pool[after].bytes, std::move(bytes), buffers.small);
+    weight = append_received(pool[after].bytes, std::move(bytes), buffers.small);
     pool[after].end = end;
   } else {
-    index = runs_ < limits.runs ? pool.take() : kNone;
+    index = runs_ < limits.runs ? pool.take(limits.owner) : kNone;
     if (index == kNone) return false;
     Gap& gap = pool[index];
     gap.start = start;
@@ -126,9 +138,10 @@ bool Reassembly::add_run(GapPool& pool, const packet::Pools& buffers, const Limi
     gap.next = before;
     (after == kNone ? head_ : pool[after].next) = index;
     (before == kNone ? tail_ : pool[before].previous) = index;
-    occupied_ += weight;
     ++runs_;
   }
+  occupied_ += weight;
+  pool.occupy(weight);
   bytes_ += length;
   if (before != kNone && pool[before].start == end) {
     pool[index].bytes.append(std::move(pool[before].bytes));
@@ -183,20 +196,38 @@ Reassembly::Inserted Reassembly::insert(GapPool& pool, const packet::Pools& buff
   return added ? Inserted::added : Inserted::duplicate;
 }
 
-Seq Reassembly::take_in_order(GapPool& pool, const packet::Pools& buffers, Seq next,
-                              packet::Chain& queue) {
-  while (head_ != kNone && seq_leq(pool[head_].start, next)) {
-    Gap& gap = pool[head_];
-    bytes_ -= gap.end - gap.start;
-    occupied_ -= occupied(gap.bytes);
-    if (seq_lt(next, gap.end)) {
-      gap.bytes.drop_front(next - gap.start);
-      next = gap.end;
-      append_received(queue, std::move(gap.bytes), buffers.small);
+Seq Reassembly::deliver(GapPool& pool, const packet::Pools& buffers, Seq next,
+                        packet::Chain&& payload, packet::Chain& queue, uint64_t& added) {
+  packet::Chain rest = std::move(payload);
+  while (head_ != kNone && seq_leq(pool[head_].start, next + rest.size())) {
+    const Seq start = pool[head_].start;
+    const Seq end = pool[head_].end;
+    const Seq beyond = next + rest.size();
+    packet::Chain front;
+    if (seq_lt(end, beyond) && copy_front(rest, start - next, buffers.small, front)) {
+      rest.drop_front(end - start);
+    } else {
+      rest.drop_back(beyond - start);
+      front = std::move(rest);
     }
-    remove(pool, head_);
+    if (!front.empty()) added += append_received(queue, std::move(front), buffers.small);
+    take_first(pool, buffers, queue, added);
+    next = end;
   }
+  next += rest.size();
+  if (!rest.empty()) added += append_received(queue, std::move(rest), buffers.small);
   return next;
+}
+
+void Reassembly::take_first(GapPool& pool, const packet::Pools& buffers, packet::Chain& queue,
+                            uint64_t& added) {
+  Gap& gap = pool[head_];
+  const uint64_t weight = isthmus::tcp::occupied(gap.bytes);
+  bytes_ -= gap.end - gap.start;
+  occupied_ -= weight;
+  pool.vacate(weight);
+  added += append_received(queue, std::move(gap.bytes), buffers.small);
+  remove(pool, head_);
 }
 
 SackBlock Reassembly::run_around(const GapPool& pool, Seq start, Seq end) const {
@@ -218,6 +249,7 @@ unsigned Reassembly::blocks(const GapPool& pool, SackBlock* to, unsigned max) co
 }
 
 void Reassembly::clear(GapPool& pool) {
+  pool.vacate(occupied_);
   while (head_ != kNone) remove(pool, head_);
   *this = Reassembly();
 }

@@ -146,6 +146,28 @@ TEST_F(Receiving, HolesAreBounded) {
   sent_.clear();
 }
 
+// With no run to spare, and none allowed, the segment that closes the gap is still taken: without
+// it nothing would ever be.
+TEST_F(Receiving, WhatClosesTheGapIsTakenWhenAllRunsAreInUse) {
+  config_.max_gaps = 2;
+  make_engine();
+  open_passive(sack_syn());
+  in({.sequence = 101, .length = 100, .first_byte = 100});
+  in({.sequence = 301, .length = 100, .first_byte = 45});
+  in({.sequence = 501, .length = 100});
+  EXPECT_EQ(drops_.get(Reason::tcp_too_many_gaps), 1u);
+  // Not up to the first run; then over it, and over the second.
+  in({.sequence = 1, .length = 50});
+  EXPECT_EQ(connection_->receive_available(), 50u);
+  in({.sequence = 51, .length = 450, .first_byte = 50});
+  const test::Bytes got = take();
+  ASSERT_EQ(got.size(), 500u);
+  EXPECT_EQ(test::slice(got, 0, 200), test::pattern(200));
+  EXPECT_EQ(test::slice(got, 300, 400), test::pattern(100, 45));
+  EXPECT_EQ(drops_.get(Reason::tcp_too_many_gaps), 1u);
+  sent_.clear();
+}
+
 TEST_F(Receiving, SmallSegmentsDoNotPinABufferEach) {
   open_passive();
   const unsigned before = test::mbufs_in_use();

@@ -75,15 +75,21 @@ TEST(Reassembly, GivesTheFirstReceivedByteOfEachPositionInOrder) {
     }
     const auto known = std::count_if(model.begin(), model.end(), [](int b) { return b >= 0; });
     ASSERT_EQ(reassembly.bytes(), known) << seed;
-    // The missing bytes come one by one, as zeros.
+    // The missing bytes come one by one, as zeros; or many at once, which cover whole runs.
     packet::Chain queue;
     Seq next = base;
     while (next != base + kSpan) {
       const uint32_t at = next - base;
       ASSERT_LT(model[at], 0);
-      ASSERT_TRUE(queue.append_copy(test::Bytes(1, 0), test::pools().small));
-      model[at] = 0;
-      next = reassembly.take_in_order(pool, test::pools(), next + 1, queue);
+      const auto length = static_cast<uint32_t>(1 + random() % std::min<uint32_t>(200, kSpan - at));
+      packet::Chain filler;
+      ASSERT_TRUE(filler.append_copy(test::Bytes(length, 0), test::pools().small));
+      for (uint32_t k = 0; k < length; ++k) {
+        if (model[at + k] < 0) model[at + k] = 0;
+      }
+      uint64_t added = 0;
+      next = reassembly.deliver(pool, test::pools(), next, std::move(filler), queue, added);
+      ASSERT_GE(next - base, at + length);
     }
     test::Bytes got(queue.size());
     queue.copy_out(0, got);
@@ -91,8 +97,60 @@ TEST(Reassembly, GivesTheFirstReceivedByteOfEachPositionInOrder) {
     for (uint32_t k = 0; k < kSpan; ++k) ASSERT_EQ(got[k], model[k]) << seed << " at " << k;
     EXPECT_TRUE(reassembly.empty());
     EXPECT_EQ(pool.in_use(), 0u);
+    EXPECT_EQ(pool.occupied(), 0u);
   }
   EXPECT_EQ(test::mbufs_in_use(), before);
+}
+
+packet::Chain bytes_of(uint32_t length, uint8_t first) {
+  packet::Chain chain;
+  EXPECT_TRUE(chain.append_copy(test::pattern(length, first), test::pools().small));
+  return chain;
+}
+
+// Without a small buffer for the copy, what lies behind a covered run has to come again; what lies
+// before it does not wait.
+TEST(Reassembly, AnEmptyPoolDelaysOnlyWhatLiesBehindARun) {
+  GapPool pool(4);
+  Reassembly reassembly;
+  reassembly.insert(pool, test::pools(), {}, 100, bytes_of(50, 100));
+  packet::Chain queue;
+  packet::Chain wide = bytes_of(300, 0);
+  std::vector<rte_mbuf*> all;
+  while (rte_mbuf* m = rte_pktmbuf_alloc(test::pools().small)) all.push_back(m);
+  uint64_t added = 0;
+  EXPECT_EQ(reassembly.deliver(pool, test::pools(), 0, std::move(wide), queue, added), 150u);
+  for (rte_mbuf* m : all) rte_pktmbuf_free(m);
+  test::Bytes got(queue.size());
+  queue.copy_out(0, got);
+  EXPECT_EQ(got, test::pattern(150));
+}
+
+TEST(Reassembly, WhatAllConnectionsHoldIsBounded) {
+  GapPool pool(64);
+  Reassembly one;
+  Reassembly other;
+  Reassembly::Limits limits;
+  limits.occupied_by_all = 8 * occupied(bytes_of(1460, 0));
+  for (uint32_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(one.insert(pool, test::pools(), limits, 10'000 * i + 1, bytes_of(1460, 0)),
+              Reassembly::Inserted::added);
+  }
+  limits.owner = 1;
+  unsigned added = 0;
+  for (uint32_t i = 0; i < 6; ++i) {
+    added += other.insert(pool, test::pools(), limits, 10'000 * i + 1, bytes_of(1460, 0)) ==
+                     Reassembly::Inserted::added
+                 ? 1
+                 : 0;
+  }
+  EXPECT_EQ(added, 2u);
+  EXPECT_EQ(pool.occupied(), one.occupied() + other.occupied());
+  EXPECT_EQ(pool.another_owner(0), 1u);
+  one.clear(pool);
+  other.clear(pool);
+  EXPECT_EQ(pool.occupied(), 0u);
+  EXPECT_EQ(pool.another_owner(0), GapPool::kNone);
 }
 
 // What is known of each byte.
