@@ -8,10 +8,10 @@ import argparse
 import sys
 import time
 
-from tests.runner import conf, e2e, lint, programs, readme
+from tests.runner import conf, e2e, interop, lint, programs, readme
 from tests.runner.report import Report
 
-PARTS = ("lint", "unit", "sim", "interop", "sanitize", "conf", "e2e", "readme")
+PARTS = ("lint", "unit", "sim", "interop", *interop.SUITES, "sanitize", "conf", "e2e", "readme")
 # A whole run is to end within twenty minutes on two processors, from nothing; clang-tidy comes last
 # and reads what it can in the time that is left of these, and in a minute at the least.
 SECONDS, TIDY_SECONDS = 1080.0, 60.0
@@ -44,6 +44,9 @@ def main() -> int:
     report.ok("build")
     for suite in ("unit", "sim", "interop"):
         programs.run(report, "release", chosen("release", suite))
+    for suite in interop.SUITES:
+        if wanted(suite):
+            interop.run(report, suite)
     if wanted("sanitize"):
         _sanitize(report)
     if wanted("conf"):
