@@ -236,6 +236,7 @@ PortStats Port::stats() const {
 }
 
 void Port::clear_stats() {
+  missed_before_ = missed();
   rte_eth_stats_reset(info_.id);
   shown_ = {};
 }

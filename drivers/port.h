@@ -74,6 +74,8 @@ class Port {
   bool link_up() const;
   PortStats stats() const;
   void clear_stats();
+  // Frames that the device lost for want of buffers since it was opened; nothing clears this one.
+  uint64_t missed() const { return missed_before_ + stats().rx_missed; }
   // testpmd's `show port stats` block. Rates are since the last call; now_ns is any steady clock.
   std::string show_stats(uint64_t now_ns);
 
@@ -101,6 +103,7 @@ class Port {
   bool probed_ = false;  // and it is ours to remove
   bool started_ = false;
   PortStats shown_;
+  uint64_t missed_before_ = 0;  // clear_stats()
   uint64_t shown_ns_ = 0;
 };
 

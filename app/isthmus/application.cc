@@ -293,6 +293,10 @@ std::vector<uint64_t> Application::drops() const {
       sums[i] += worker->worker().reasons().get(static_cast<stats::Reason>(i));
     }
   }
+  // What devices dropped before a worker saw it.
+  for (const auto& port : ports_->list()) {
+    sums[static_cast<unsigned>(stats::Reason::gateway_device_missed)] += port.device->missed();
+  }
   for (unsigned i = 0; i < stats::kReasonCount; ++i) sums[i] -= cleared_drops_[i];
   return sums;
 }

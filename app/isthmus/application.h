@@ -62,7 +62,8 @@ class Application {
   const config::Config& config() const { return inputs_.config; }
   Ports& ports() { return *ports_; }
   const Clock& clock() const { return clock_; }
-  // Counts of dropped and refused, by stats::Reason, of all workers since they were cleared.
+  // Counts of dropped and refused, by stats::Reason, of all workers and
+  // devices since they were cleared.
   std::vector<uint64_t> drops() const;
   void clear_drops();
 

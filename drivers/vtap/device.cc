@@ -149,6 +149,7 @@ QueueStats Device::totals(uint16_t queue) const {
     out.rx_bytes = value(rx.bytes);
     out.rx_errors = value(rx.errors);
     out.rx_nombuf = value(rx.no_mbuf);
+    out.rx_missed = value(rx.missed);
   }
   if (tx_[queue] != nullptr) {
     const QueueCounters& tx = tx_[queue]->counters();

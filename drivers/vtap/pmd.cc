@@ -127,6 +127,7 @@ int stats_get(abi::EthDev* dev, rte_eth_stats* out) {
     out->ibytes += now.rx_bytes - base.rx_bytes;
     out->ierrors += now.rx_errors - base.rx_errors;
     out->rx_nombuf += now.rx_nombuf - base.rx_nombuf;
+    out->imissed += now.rx_missed - base.rx_missed;
     out->opackets += now.tx_packets - base.tx_packets;
     out->obytes += now.tx_bytes - base.tx_bytes;
     out->oerrors += now.tx_errors - base.tx_errors;
@@ -186,7 +187,7 @@ int rx_queue_setup(abi::EthDev* dev, uint16_t queue, uint16_t /*descriptors*/, u
 }
 
 void rx_queue_release(abi::EthDev* dev, uint16_t queue) {
-  device_of(dev).rx(queue).release_buffers();
+  device_of(dev).rx(queue).close();
 }
 
 int tx_queue_setup(abi::EthDev* dev, uint16_t queue, uint16_t /*descriptors*/, unsigned /*socket*/,

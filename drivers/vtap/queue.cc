@@ -18,6 +18,9 @@ void bump(std::atomic<uint64_t>& counter, uint64_t by) {
   counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 
+// Frames that one call may drop: what a TAP's queue holds, in a few calls.
+constexpr unsigned kMissedPerCall = 256;
+
 enum class Sent { kDone, kFull, kRefused };
 
 // The data of a frame from byte `skip` on as an iovec list. 0 when it has too many segments.
@@ -74,7 +77,7 @@ void Endpoint::close() {
 
 void RxQueue::setup(const Endpoint* endpoint, uint16_t port, rte_mempool* first,
                     rte_mempool* rest) {
-  release_buffers();
+  close();
   endpoint_ = endpoint;
   port_ = port;
   first_ = first;
@@ -91,6 +94,20 @@ void RxQueue::setup(const Endpoint* endpoint, uint16_t port, rte_mempool* first,
 void RxQueue::release_buffers() {
   for (uint16_t i = missing_; i < segments_; ++i) rte_pktmbuf_free_seg(buffers_[i]);
   missing_ = segments_;
+}
+
+void RxQueue::close() {
+  release_buffers();
+  rte_pktmbuf_free_bulk(reserve_, reserved_);
+  reserved_ = 0;
+}
+
+void RxQueue::refill_reserve() {
+  while (reserved_ < kReserve) {
+    rte_mbuf* fresh = rte_pktmbuf_alloc(first_);
+    if (unlikely(fresh == nullptr)) return;
+    reserve_[reserved_++] = fresh;
+  }
 }
 
 // Frames use the front of the chain, so what is missing is always a prefix. It is filled from its
@@ -128,27 +145,63 @@ rte_mbuf* RxQueue::take(uint32_t length) {
   return head;
 }
 
+// A read that has no complete chain. The frame is null where the read found one that is lost.
+ssize_t RxQueue::read_short(int fd, rte_mbuf*& frame) {
+  release_buffers();  // a part of a chain is of no use here, and may be to somebody else
+  frame = rte_pktmbuf_alloc(first_);
+  const bool reserved = frame == nullptr && reserved_ > 0;
+  if (reserved) frame = reserve_[--reserved_];
+  uint32_t room = 0;
+  if (frame != nullptr) room = reserved ? kReserveFrame : rte_pktmbuf_tailroom(frame);
+  uint8_t beyond = 0;  // a frame that reaches it is cut off
+  const iovec iov[] = {{&vnet_, kVnetHeader},
+                       {frame != nullptr ? rte_pktmbuf_mtod(frame, void*) : nullptr, room},
+                       {&beyond, sizeof beyond}};
+  const ssize_t got = readv(fd, iov, 3);
+  if (got > static_cast<ssize_t>(kVnetHeader) && got <= static_cast<ssize_t>(kVnetHeader + room)) {
+    frame->data_len = static_cast<uint16_t>(got - kVnetHeader);
+    frame->pkt_len = frame->data_len;
+    frame->port = port_;
+    return got;
+  }
+  if (reserved) {
+    reserve_[reserved_++] = frame;
+  } else {
+    rte_pktmbuf_free(frame);
+  }
+  frame = nullptr;
+  return got;
+}
+
 uint16_t RxQueue::receive(rte_mbuf** frames, uint16_t n) {
   const int fd = endpoint_->fd();
   if (fd < 0) {
     ++empty_reads_;
     return 0;
   }
+  if (unlikely(reserved_ < kReserve)) refill_reserve();
   uint16_t count = 0;
   uint64_t bytes = 0;
-  while (count < n && bytes < kBurstBytes) {
-    if (unlikely(!refill())) {
-      bump(counters_.no_mbuf, 1);
-      break;
-    }
-    const ssize_t got = readv(fd, iov_, segments_ + 1);
+  unsigned missed = 0;
+  while (count < n && bytes < kBurstBytes && missed < kMissedPerCall) {
+    rte_mbuf* frame = nullptr;
+    const bool whole = refill();
+    const ssize_t got = likely(whole) ? readv(fd, iov_, segments_ + 1) : read_short(fd, frame);
     if (got <= static_cast<ssize_t>(kVnetHeader)) {
       ++empty_reads_;
       if (unlikely(got >= 0 || errno != EAGAIN)) bump(counters_.errors, 1);
       break;
     }
     empty_reads_ = 0;
-    rte_mbuf* frame = take(static_cast<uint32_t>(got) - kVnetHeader);
+    if (likely(whole)) {
+      frame = take(static_cast<uint32_t>(got) - kVnetHeader);
+    } else {
+      bump(counters_.no_mbuf, 1);
+    }
+    if (unlikely(frame == nullptr)) {
+      ++missed;
+      continue;
+    }
     if (unlikely(!decode(vnet_, *frame))) {
       rte_pktmbuf_free(frame);
       bump(counters_.errors, 1);
@@ -157,6 +210,7 @@ uint16_t RxQueue::receive(rte_mbuf** frames, uint16_t n) {
     bytes += frame->pkt_len;
     frames[count++] = frame;
   }
+  if (unlikely(missed > 0)) bump(counters_.missed, missed);
   if (count > 0) {
     bump(counters_.packets, count);
     bump(counters_.bytes, bytes);

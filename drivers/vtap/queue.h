@@ -54,7 +54,8 @@ struct QueueCounters {
   std::atomic<uint64_t> packets = 0;
   std::atomic<uint64_t> bytes = 0;
   std::atomic<uint64_t> errors = 0;   // rx: unusable virtio-net header; tx: refused by the kernel
-  std::atomic<uint64_t> no_mbuf = 0;  // rx only: bursts cut short because the pool was empty
+  std::atomic<uint64_t> no_mbuf = 0;  // rx only: reads without buffers for the largest frame
+  std::atomic<uint64_t> missed = 0;   // rx only: frames lost, for want of buffers that hold them
   std::atomic<uint64_t> full = 0;  // tx only: bursts cut short because the kernel's queue is full
 };
 
@@ -64,12 +65,18 @@ struct QueueCounters {
 // small pool, then as many of the large pool as needed. A frame keeps the buffers it filled and
 // the rest serve the next one, so a short frame costs one small buffer and never pins a large one,
 // and nothing is copied.
+//
+// A frame that stays in the kernel for want of buffers may stand before the acknowledgment that
+// would set buffers free, so none stays. Without large buffers a read offers a small one; without
+// those one of the queue's own reserve, for what an acknowledgment needs (kReserveFrame), so that
+// payload cannot use it up; and what does not fit is lost, as on a device whose descriptors have
+// run out.
 class alignas(64) RxQueue {
  public:
   RxQueue() = default;
   RxQueue(const RxQueue&) = delete;
   RxQueue& operator=(const RxQueue&) = delete;
-  ~RxQueue() { release_buffers(); }
+  ~RxQueue() { close(); }
 
   // first and rest may be the same pool.
   void setup(const Endpoint* endpoint, uint16_t port, rte_mempool* first, rte_mempool* rest);
@@ -79,6 +86,8 @@ class alignas(64) RxQueue {
   uint16_t receive(rte_mbuf** frames, uint16_t n);
   // Returns the buffers that wait for a frame to their pools; the next receive() takes new ones.
   void release_buffers();
+  // Returns the reserve, too. The next receive() takes a new one.
+  void close();
 
   // Reads in a row that found the queue empty.
   uint32_t empty_reads() const { return empty_reads_; }
@@ -86,10 +95,15 @@ class alignas(64) RxQueue {
   const QueueCounters& counters() const { return counters_; }
 
   static constexpr uint32_t kBurstBytes = 256 * 1024;
+  static constexpr unsigned kReserve = 4;
+  // Ethernet with a VLAN tag, IPv6 and TCP with all the options that there can be.
+  static constexpr uint32_t kReserveFrame = 18 + 40 + 60;
 
  private:
   bool refill();
+  void refill_reserve();
   rte_mbuf* take(uint32_t length);
+  ssize_t read_short(int fd, rte_mbuf*& frame);
 
   const Endpoint* endpoint_ = nullptr;
   rte_mempool* first_ = nullptr;
@@ -99,6 +113,8 @@ class alignas(64) RxQueue {
   uint16_t missing_ = 0;   // buffers to refill at its front
   uint32_t empty_reads_ = 0;
   VnetHeader vnet_;
+  unsigned reserved_ = 0;  // buffers in reserve_
+  rte_mbuf* reserve_[kReserve] = {};
   rte_mbuf* buffers_[kMaxRxSegments] = {};
   iovec iov_[1 + kMaxRxSegments] = {};
   QueueCounters counters_;

@@ -51,7 +51,7 @@ bool queue_link(uint16_t port, uint16_t queue);
 int rx_fd(uint16_t port, uint16_t queue);
 
 struct QueueStats {
-  uint64_t rx_packets = 0, rx_bytes = 0, rx_errors = 0, rx_nombuf = 0;
+  uint64_t rx_packets = 0, rx_bytes = 0, rx_errors = 0, rx_nombuf = 0, rx_missed = 0;
   uint64_t tx_packets = 0, tx_bytes = 0, tx_errors = 0, tx_full = 0;
 };
 // Counts since the queue's first attach (rte_eth_stats_get has the port's totals, and only the

@@ -28,7 +28,7 @@ class VtapQueue : public testing::Test {
   }
   void TearDown() override {
     close(kernel_);
-    rx_.release_buffers();
+    rx_.close();
     EXPECT_EQ(test::mbufs_in_use(), in_use_)
         << "a driver owns nothing that it was not asked to keep";
   }
@@ -115,25 +115,128 @@ TEST_F(VtapQueue, OnePoolOfSmallBuffersHoldsTheLargestFrame) {
   rte_pktmbuf_free(frame);
 }
 
-TEST_F(VtapQueue, EmptyPoolLeavesTheFrameInTheKernel) {
-  rte_mempool* tiny = rte_pktmbuf_pool_create("vtap_tiny", 4, 0, 0, 17024, SOCKET_ID_ANY);
-  ASSERT_NE(tiny, nullptr);
-  {
-    RxQueue rx;
-    rx.setup(&endpoint_, 0, test::pools().small, tiny);
-    const Bytes sent = test::tcp_frame(40000);
-    kernel_sends({}, sent);
-    kernel_sends({}, sent);
-    rte_mbuf* frames[2];
-    ASSERT_EQ(rx.receive(frames, 2), 1) << "3 of the 4 large buffers are in the first frame";
-    EXPECT_EQ(rx.counters().no_mbuf, 1u);
-    rte_pktmbuf_free(frames[0]);
-    ASSERT_EQ(rx.receive(frames, 2), 1) << "memory came back, nothing was lost";
-    EXPECT_EQ(test::to_bytes(frames[0]), sent);
-    rte_pktmbuf_free(frames[0]);
+// Pools of a test's own, which it empties.
+class VtapQueueWithoutBuffers : public VtapQueue {
+ protected:
+  static constexpr unsigned kSmall = 16;
+  static constexpr unsigned kLarge = 4;
+
+  void SetUp() override {
+    VtapQueue::SetUp();
+    small_ = rte_pktmbuf_pool_create("vtap_small", kSmall, 0, 0, 2176, SOCKET_ID_ANY);
+    large_ = rte_pktmbuf_pool_create("vtap_large", kLarge, 0, 0, 17024, SOCKET_ID_ANY);
+    ASSERT_TRUE(small_ != nullptr && large_ != nullptr);
+    rx_.setup(&endpoint_, 0, small_, large_);
   }
-  EXPECT_EQ(rte_mempool_avail_count(tiny), 4u);
-  rte_mempool_free(tiny);
+  void TearDown() override {
+    give_back();
+    rx_.close();
+    EXPECT_EQ(rte_mempool_avail_count(small_), kSmall);
+    EXPECT_EQ(rte_mempool_avail_count(large_), kLarge);
+    rte_mempool_free(small_);
+    rte_mempool_free(large_);
+    VtapQueue::TearDown();
+  }
+  void take_all(rte_mempool* pool, unsigned but = 0) {
+    while (rte_mempool_avail_count(pool) > but) taken_.push_back(rte_pktmbuf_alloc(pool));
+  }
+  void give_back() {
+    for (rte_mbuf* each : taken_) rte_pktmbuf_free(each);
+    taken_.clear();
+  }
+
+  rte_mempool* small_ = nullptr;
+  rte_mempool* large_ = nullptr;
+  std::vector<rte_mbuf*> taken_;
+};
+
+TEST_F(VtapQueueWithoutBuffers, ShortFrameIsReadWithoutLargeBuffers) {
+  take_all(large_);
+  const Bytes sent = test::tcp_frame(1446);
+  kernel_sends({}, sent);
+  rte_mbuf* frame = receive_one();
+  ASSERT_NE(frame, nullptr);
+  EXPECT_EQ(rte_mbuf_check(frame, 1, nullptr), 0);
+  EXPECT_EQ(frame->port, 0);
+  EXPECT_EQ(test::to_bytes(frame), sent);
+  EXPECT_EQ(rx_.counters().no_mbuf, 1u);
+  EXPECT_EQ(rx_.counters().missed, 0u);
+  rte_pktmbuf_free(frame);
+}
+
+TEST_F(VtapQueueWithoutBuffers, LongFrameIsLostAndCountedAndTheAckBehindItArrives) {
+  take_all(large_);
+  const Bytes ack = test::tcp_frame(0);
+  kernel_sends({}, test::tcp_frame(40000));
+  kernel_sends({}, test::tcp_frame(2048 - test::kTcpHeaders + 1));
+  kernel_sends({}, ack);
+  rte_mbuf* frame = receive_one();
+  ASSERT_NE(frame, nullptr);
+  EXPECT_EQ(test::to_bytes(frame), ack);
+  EXPECT_EQ(rx_.counters().missed, 2u);
+  EXPECT_EQ(rx_.counters().packets, 1u);
+  EXPECT_EQ(rx_.counters().errors, 0u);
+  rte_pktmbuf_free(frame);
+}
+
+TEST_F(VtapQueueWithoutBuffers, FrameThatFillsTheSmallBufferIsWhole) {
+  take_all(large_);
+  const Bytes sent = test::tcp_frame(2048 - test::kTcpHeaders);
+  kernel_sends({}, sent);
+  rte_mbuf* frame = receive_one();
+  ASSERT_NE(frame, nullptr);
+  EXPECT_EQ(test::to_bytes(frame), sent);
+  rte_pktmbuf_free(frame);
+}
+
+TEST_F(VtapQueueWithoutBuffers, PartOfAChainPinsNothing) {
+  take_all(large_, 3);
+  kernel_sends({}, test::tcp_frame(0));
+  rte_pktmbuf_free(receive_one());
+  EXPECT_EQ(rte_mempool_avail_count(large_), 3u) << "three of the four that a chain needs";
+}
+
+TEST_F(VtapQueueWithoutBuffers, ReserveReadsAcknowledgmentsWithoutAnyBuffer) {
+  EXPECT_EQ(receive_one(), nullptr);  // takes the reserve
+  rx_.release_buffers();
+  take_all(large_);
+  take_all(small_);
+  const Bytes ack = test::tcp_frame(0);
+  for (unsigned i = 0; i < RxQueue::kReserve + 2; ++i) {
+    kernel_sends({}, test::tcp_frame(1446));
+    kernel_sends({}, ack);
+    rte_mbuf* frame = receive_one();
+    ASSERT_NE(frame, nullptr) << "an acknowledgment that was read and freed serves the next one";
+    EXPECT_EQ(test::to_bytes(frame), ack);
+    rte_pktmbuf_free(frame);
+    EXPECT_EQ(rx_.counters().missed, i + 1) << "payload takes nothing of the reserve";
+  }
+}
+
+TEST_F(VtapQueueWithoutBuffers, WithoutAnythingFramesAreLostAndNoneStays) {
+  EXPECT_EQ(receive_one(), nullptr);
+  rx_.release_buffers();
+  take_all(large_);
+  take_all(small_);
+  std::vector<rte_mbuf*> held;
+  for (unsigned i = 0; i < RxQueue::kReserve; ++i) {
+    kernel_sends({}, test::tcp_frame(0));
+    held.push_back(receive_one());
+    ASSERT_NE(held.back(), nullptr);
+  }
+  kernel_sends({}, test::tcp_frame(0));
+  EXPECT_EQ(receive_one(), nullptr);
+  EXPECT_EQ(rx_.counters().missed, 1u);
+  EXPECT_EQ(rx_.empty_reads(), 1u) << "it found the queue empty in the end";
+
+  for (rte_mbuf* frame : held) rte_pktmbuf_free(frame);
+  give_back();
+  const Bytes sent = test::tcp_frame(40000);
+  kernel_sends({}, sent);
+  rte_mbuf* frame = receive_one();
+  ASSERT_NE(frame, nullptr) << "memory came back";
+  EXPECT_EQ(test::to_bytes(frame), sent);
+  rte_pktmbuf_free(frame);
 }
 
 TEST_F(VtapQueue, BurstEndsWhenTheCacheIsFull) {

@@ -174,6 +174,41 @@ TEST_F(Vtap, KernelsTsoPacketArrivesAsOneChain) {
   rte_pktmbuf_free(frame);
 }
 
+// The pool's buffers may be waiting for the acknowledgment that this frame stands for.
+TEST_F(Vtap, ShortFramesArriveWhenLargeBuffersHaveRunOut) {
+  rte_mempool* large = rte_pktmbuf_pool_create("vtap_few", 4, 0, 0, 17024, SOCKET_ID_ANY);
+  ASSERT_NE(large, nullptr);
+  std::vector<rte_mbuf*> held;
+  while (rte_mbuf* each = rte_pktmbuf_alloc(large)) held.push_back(each);
+  PortConfig config;
+  config.device = "net_vtap_t,iface=tap0,netns=" + space_.path() + kMacs;
+  config.pools = {packet::Pools{test::pools().small, large, test::pools().clones}};
+  start(config);
+  space_.set_address("tap0", kKernelIp);
+  test::PacketSocket kernel(space_, "tap0");
+  const Coalesced lost = coalesced(60000);
+  kernel.send(lost.vnet, lost.frame);
+  kernel.send({}, test::tcp_frame(1));
+  rte_mbuf* frame = receive_tcp();
+  ASSERT_NE(frame, nullptr);
+  EXPECT_EQ(test::to_bytes(frame), test::tcp_frame(1));
+  rte_pktmbuf_free(frame);
+  EXPECT_EQ(port_->stats().rx_missed, 1u);
+  EXPECT_GE(port_->stats().rx_nombuf, 2u);
+  port_->clear_stats();
+  EXPECT_EQ(port_->stats().rx_missed, 0u);
+  EXPECT_EQ(port_->missed(), 1u);
+
+  for (rte_mbuf* each : held) rte_pktmbuf_free(each);
+  kernel.send(lost.vnet, lost.frame);
+  frame = receive_tcp();
+  ASSERT_NE(frame, nullptr);
+  EXPECT_EQ(test::to_bytes(frame), lost.frame);
+  rte_pktmbuf_free(frame);
+  port_.reset();
+  rte_mempool_free(large);
+}
+
 TEST_F(Vtap, OffloadOffMeansWholeChecksumsAndShortPackets) {
   open(std::string(kMacs) + ",offload=0");
   EXPECT_FALSE(port_->info().tx_tso || port_->info().tx_tcp_checksum || port_->info().rx_lro);
