@@ -115,6 +115,7 @@ void Connection::start_passive(const Incoming& syn, bool held) {
   passive_ = true;
   held_ = held;
   take_syn_options(syn.options);
+  ecn_ = options_.ecn != Ecn::off && syn.asks_for_ecn();
   irs_ = syn.sequence;
   rcv_nxt_ = rcv_edge_ = last_ack_sent_ = irs_ + 1;
   snd_wnd_ = max_snd_wnd_ = syn.window;
@@ -401,6 +402,7 @@ Info Connection::info() const {
   info.receive_scale = rcv_scale_;
   info.timestamps = timestamps_;
   info.sack = sack_;
+  info.ecn = ecn_;
   info.rtt = rtt_.smoothed();
   info.rtt_var = rtt_.variance();
   info.min_rtt = rtt_.minimum();

@@ -96,6 +96,7 @@ class Connection : private timer::Wheel::Entry {
             const packet::Endpoint& remote, Handler* handler, const Options& options);
   void start_active();
   void start_passive(const Incoming& syn, bool held);
+  uint8_t syn_ecn_flags() const;
   void take_syn_options(const SegmentOptions& options);
   void on_established();
   void raise(uint16_t events);
@@ -131,6 +132,7 @@ class Connection : private timer::Wheel::Entry {
   void keep_out_of_order(Incoming& segment);
   void on_fin();
   void challenge(stats::Reason reason);
+  void note_congestion(const Incoming& segment);
   void note_duplicate(Seq start, Seq end);
   void request_ack(bool now);
 
@@ -210,9 +212,11 @@ class Connection : private timer::Wheel::Entry {
   bool timestamps_ : 1 = false;
   bool sack_ : 1 = false;
   bool scaling_ : 1 = false;
-  bool ready_ : 1 = false;        // in the engine's list for the next flush
-  bool ack_now_ : 1 = false;      // with the next flush
-  bool ack_delayed_ : 1 = false;  // by the timer at the latest
+  bool ecn_ : 1 = false;              // both ends have said that they understand it
+  bool echo_congestion_ : 1 = false;  // ECE on every ACK, until the peer's CWR
+  bool ready_ : 1 = false;            // in the engine's list for the next flush
+  bool ack_now_ : 1 = false;          // with the next flush
+  bool ack_delayed_ : 1 = false;      // by the timer at the latest
   bool fin_queued_ : 1 = false;
   bool fin_sent_ : 1 = false;
   bool fin_seen_ : 1 = false;  // the peer's FIN is at fin_at_, taken or not

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "packet/headers.h"
 #include "packet/parse.h"
 #include "packet/pools.h"
 #include "stats/reason.h"
@@ -28,11 +29,17 @@ struct Incoming {
   uint32_t window = 0;  // as in the header, not scaled
   uint32_t length = 0;  // payload bytes
   uint8_t flags = 0;
+  uint8_t ecn = 0;         // of the IP header: kEcnNot, kEcnCapable or kEcnCongestion
   bool truncated = false;  // bytes beyond the window were cut off
   SegmentOptions options;
   packet::Chain payload;
 
   bool has(uint8_t flag) const { return (flags & flag) != 0; }
+  // An ECN-setup SYN (RFC 3168 section 6.1.1).
+  bool asks_for_ecn() const {
+    constexpr uint8_t kBoth = packet::Tcp::kEce | packet::Tcp::kCwr;
+    return (flags & kBoth) == kBoth;
+  }
   Seq end() const;  // behind SYN, payload and FIN
 };
 

@@ -29,6 +29,7 @@ bool read_segment(const packet::Parsed& parsed, Incoming& out) {
   out.acknowledgment = tcp.acknowledgment.get();
   out.window = tcp.window.get();
   out.flags = tcp.flags;
+  out.ecn = parsed.ecn;
   out.length = parsed.payload_length;
   const auto* options = reinterpret_cast<const uint8_t*>(&tcp) + sizeof(Tcp);
   return parse_options({options, parsed.l4_length - sizeof(Tcp)}, out.has(Tcp::kSyn), out.options);
@@ -100,6 +101,10 @@ void Connection::on_segment_syn_sent(Incoming& segment) {
   snd_wl1_ = segment.sequence;
   snd_wl2_ = ack ? segment.acknowledgment : iss_;
   last_received_ = core_->now;
+  // The SYN-ACK that agrees has ECE alone; both flags mean a peer that reflects what it gets.
+  const bool agrees =
+      ack ? segment.has(Tcp::kEce) && !segment.has(Tcp::kCwr) : segment.asks_for_ecn();
+  ecn_ = agrees && syn_ecn_flags() != 0;
   if (!ack) {
     // MUST-10, simultaneous open.
     state_ = State::syn_received;
@@ -159,6 +164,7 @@ bool Connection::sequence_acceptable(Incoming& segment) {
   }
   // A SYN that was seen before: the SYN-ACK got lost.
   if (state_ == State::syn_received && segment.has(Tcp::kSyn) && segment.sequence == irs_) {
+    ecn_ = ecn_ && segment.asks_for_ecn();  // or the path ate the first
     syn_due_ = true;
     mark_ready();
     return false;
@@ -282,6 +288,7 @@ void Connection::on_payload(Incoming& segment) {
     core_->drop(Reason::tcp_beyond_window);
     return;
   }
+  if (segment.length != 0) note_congestion(segment);
   unacked_bytes_ += segment.length;
   if (segment.length != 0 && segment.sequence == rcv_nxt_) {
     take_in_order(segment);
@@ -368,6 +375,17 @@ void Connection::challenge(Reason reason) {
   if (challenges_left_ == 0) return core_->drop(Reason::tcp_challenge_limit);
   --challenges_left_;
   ++core_->stats.challenge_acks;
+  request_ack(true);
+}
+
+// RFC 3168 section 6.1.3, for data within the window: CWR tells that the last echo was heard, a
+// mark on the same segment is a new one.
+void Connection::note_congestion(const Incoming& segment) {
+  if (!ecn_) return;
+  if (segment.has(Tcp::kCwr)) echo_congestion_ = false;
+  if (segment.ecn != kEcnCongestion) return;
+  ++core_->stats.congestion_marks;
+  echo_congestion_ = true;
   request_ack(true);
 }
 

@@ -268,6 +268,7 @@ rte_mbuf* Connection::header(uint8_t flags, Seq sequence) {
     options.sack_count = 0;
   }
   const bool ack = (flags & Tcp::kAck) != 0;
+  if (ack && echo_congestion_) flags |= Tcp::kEce;
   SegmentHeader segment{.local = local_, .remote = remote_};
   segment.sequence = sequence;
   segment.acknowledgment = ack ? rcv_nxt_ : 0;
@@ -356,13 +357,20 @@ bool Connection::window_update_due() const {
          (space >= 2 * offered && gain >= std::min<uint32_t>(2u * receive_mss_, limit / 2));
 }
 
+// RFC 3168 section 6.1.1. A SYN that was not answered may have met somebody who drops such SYNs.
+uint8_t Connection::syn_ecn_flags() const {
+  if (state_ != State::syn_sent) return ecn_ ? Tcp::kEce : 0;
+  return options_.ecn == Ecn::active && !syn_repeated_ ? Tcp::kEce | Tcp::kCwr : 0;
+}
+
 void Connection::send_syn() {
   const bool ack = state_ == State::syn_received;
   if (state_ != State::syn_sent && !ack) {
     syn_due_ = false;
     return;
   }
-  rte_mbuf* packet = header(static_cast<uint8_t>(Tcp::kSyn | (ack ? Tcp::kAck : 0)), iss_);
+  const auto flags = static_cast<uint8_t>(Tcp::kSyn | (ack ? Tcp::kAck : 0) | syn_ecn_flags());
+  rte_mbuf* packet = header(flags, iss_);
   if (packet == nullptr) return out_of_buffers();
   finish_packet(packet, mss_);
   syn_due_ = false;

@@ -16,7 +16,7 @@ using packet::Tcp;
 
 void write_ipv4(Ipv4& ip, const SegmentHeader& header) {
   ip.version_ihl = 0x45;
-  ip.tos = 0;
+  ip.tos = header.ecn;
   ip.id.set(header.id);
   ip.fragment.set(Ipv4::kDontFragment);
   ip.ttl = header.ttl;
@@ -27,7 +27,7 @@ void write_ipv4(Ipv4& ip, const SegmentHeader& header) {
 }
 
 void write_ipv6(Ipv6& ip, const SegmentHeader& header) {
-  ip.version_class_flow.set(6u << 28);
+  ip.version_class_flow.set(6u << 28 | uint32_t{header.ecn} << 20);
   ip.next_header = packet::kProtoTcp;
   ip.hop_limit = header.ttl;
   std::memcpy(ip.source, header.local.address.bytes().data(), 16);

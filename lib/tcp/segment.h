@@ -15,6 +15,9 @@
 
 namespace isthmus::tcp {
 
+// The two ECN bits of the IP header (RFC 3168 section 5). ECT(1) is received like ECT(0).
+enum EcnField : uint8_t { kEcnNot = 0, kEcnCapable = 2, kEcnCongestion = 3 };
+
 struct SegmentHeader {
   const packet::Endpoint& local;
   const packet::Endpoint& remote;
@@ -22,6 +25,7 @@ struct SegmentHeader {
   Seq acknowledgment = 0;
   uint8_t flags = 0;
   uint8_t ttl = 64;
+  uint8_t ecn = kEcnNot;
   uint16_t window = 0;  // as it stands in the header
   uint16_t id = 0;      // IPv4 identification
   const SegmentOptions* options = nullptr;

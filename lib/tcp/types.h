@@ -58,6 +58,9 @@ class Handler {
   ~Handler() = default;
 };
 
+// RFC 3168. passive: agreed to when the peer's SYN asks; active: asked for by connect() as well.
+enum class Ecn : uint8_t { off, passive, active };
+
 enum class CongestionControl : uint8_t { cubic, reno };
 
 // Per connection. Times are of the virtual clock that the engine is given; zero turns a timer off.
@@ -83,6 +86,7 @@ struct Options {
   timer::Duration fin_wait_2_timeout{};
   bool nagle = false;  // MUST-17: the proxy batches by itself
   CongestionControl congestion = CongestionControl::cubic;
+  Ecn ecn = Ecn::passive;
   uint8_t ttl = 64;
 };
 
@@ -102,6 +106,7 @@ struct Info {
   uint8_t receive_scale = 0;
   bool timestamps = false;
   bool sack = false;
+  bool ecn = false;
   uint32_t rtt = 0;  // smoothed; zero when never measured
   uint32_t rtt_var = 0;
   uint32_t min_rtt = 0;

@@ -63,6 +63,7 @@ void Script::transmit(rte_mbuf* packet, uint32_t path) {
   out.sequence = tcp.sequence.get() - iss_;
   out.acknowledgment = (tcp.flags & packet::Tcp::kAck) != 0 ? tcp.acknowledgment.get() - irs_ : 0;
   out.window = tcp.window.get();
+  out.ecn = (l3 == 20 ? bytes[1] : bytes[1] >> 4) & 3;
   out.ol_flags = packet->ol_flags;
   out.segment_size = packet->tso_segsz;
   out.headroom = rte_pktmbuf_headroom(packet);
@@ -160,6 +161,7 @@ packet::Parsed Script::parsed(rte_mbuf* packet) {
 bool Script::put(const In& in) {
   rte_mbuf* packet = segment(in);
   packet::Parsed view = parsed(packet);
+  view.ecn = in.ecn;
   const bool taken = engine_->input(view, now_);
   if (!taken) rte_pktmbuf_free(packet);
   return taken;

@@ -17,6 +17,7 @@
 #include "support/pools.h"
 #include "tcp/engine.h"
 #include "tcp/options.h"
+#include "tcp/segment.h"
 
 namespace isthmus::tcp {
 
@@ -30,6 +31,7 @@ struct In {
   uint32_t acknowledgment = 1;
   uint32_t length = 0;
   uint16_t window = 65535;
+  uint8_t ecn = 0;          // of the IP header
   SegmentOptions options;   // absolute timestamps; SACK blocks relative to our SYN
   test::Bytes raw_options;  // instead of options
   uint8_t first_byte = 0;   // of the payload's pattern
@@ -41,6 +43,7 @@ struct Out {
   uint32_t acknowledgment = 0;
   uint32_t length = 0;
   uint32_t window = 0;  // as in the header
+  uint8_t ecn = 0;      // of the IP header
   SegmentOptions options;
   uint64_t ol_flags = 0;
   uint16_t segment_size = 0;
