@@ -4,8 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <rte_mbuf.h>
+
+#include "stats/reason.h"
 
 namespace isthmus::packet {
 
@@ -22,6 +25,14 @@ rte_mbuf* share_slice(rte_mbuf* segment, uint16_t offset, uint16_t length, rte_m
 // of later ones. False, with the packet's bytes unchanged, when the first segment is shared or has
 // no room for them.
 bool make_contiguous(rte_mbuf* packet, uint32_t n);
+
+// The same for a parser that needs n bytes of a packet which may be shorter: why it can't have
+// them.
+inline std::optional<stats::Reason> require_contiguous(rte_mbuf* packet, uint32_t n) {
+  if (n > packet->pkt_len) return stats::Reason::packet_truncated;
+  if (!make_contiguous(packet, n)) return stats::Reason::packet_scattered;
+  return std::nullopt;
+}
 
 // Frees what is behind the packet's first n bytes (n <= pkt_len); the list stays well formed.
 void trim_to(rte_mbuf* packet, uint32_t n);

@@ -10,12 +10,6 @@ namespace {
 constexpr unsigned kMaxTags = 2;
 constexpr uint16_t kFirstEtherType = 0x0600;  // below it the field is an 802.3 length
 
-std::optional<stats::Reason> need(rte_mbuf* frame, uint32_t n) {
-  if (n > frame->pkt_len) return stats::Reason::packet_truncated;
-  if (!make_contiguous(frame, n)) return stats::Reason::packet_scattered;
-  return std::nullopt;
-}
-
 // A new first segment that takes over what the packet's metadata says.
 rte_mbuf* add_first_segment(rte_mbuf* packet, rte_mempool* pool) {
   rte_mbuf* first = rte_pktmbuf_alloc(pool);
@@ -33,12 +27,13 @@ rte_mbuf* add_first_segment(rte_mbuf* packet, rte_mempool* pool) {
 }  // namespace
 
 std::optional<stats::Reason> parse_ethernet(rte_mbuf* frame, FrameView& out) {
-  if (auto bad = need(frame, sizeof(Ethernet))) return bad;
+  if (auto bad = require_contiguous(frame, sizeof(Ethernet))) return bad;
   const auto* header = rte_pktmbuf_mtod(frame, const Ethernet*);
   out = {header->destination, header->source, header->type.get(), sizeof(Ethernet), 0};
   for (unsigned tag = 0; out.type == Ethernet::kVlan || out.type == Ethernet::kQinq; ++tag) {
     if (tag == kMaxTags) return stats::Reason::packet_unknown_ethertype;
-    if (auto bad = need(frame, out.length + static_cast<uint32_t>(sizeof(Vlan)))) return bad;
+    if (auto bad = require_contiguous(frame, out.length + static_cast<uint32_t>(sizeof(Vlan))))
+      return bad;
     const auto* vlan = rte_pktmbuf_mtod_offset(frame, const Vlan*, out.length);
     if (tag == 0) out.vlan_id = vlan->control.get() & 0x0fff;
     out.type = vlan->type.get();

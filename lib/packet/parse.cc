@@ -20,13 +20,6 @@ constexpr uint32_t kMaxExtensionBytes = 256;
 
 constexpr uint8_t kProtoAuthentication = 51;
 
-// The first n bytes of the packet are readable in its first segment.
-Result need(rte_mbuf* packet, uint32_t n) {
-  if (n > packet->pkt_len) return Reason::packet_truncated;
-  if (!make_contiguous(packet, n)) return Reason::packet_scattered;
-  return kOk;
-}
-
 bool is_this_network(const IpAddress& v4) {
   return v4.v4_value() >> 24 == 0;
 }
@@ -92,10 +85,10 @@ Result check_fragment(uint32_t offset, uint32_t length) {
 }
 
 Result parse_ipv4(rte_mbuf* packet, Parsed& out) {
-  if (auto bad = need(packet, sizeof(Ipv4))) return bad;
+  if (auto bad = require_contiguous(packet, sizeof(Ipv4))) return bad;
   const unsigned length = rte_pktmbuf_mtod(packet, const Ipv4*)->header_length();
   if (length < sizeof(Ipv4)) return Reason::packet_truncated;
-  if (auto bad = need(packet, length)) return bad;
+  if (auto bad = require_contiguous(packet, length)) return bad;
   const auto* header = rte_pktmbuf_mtod(packet, const Ipv4*);
   const uint32_t total = header->total_length.get();
   if (total < length || total > packet->pkt_len) return Reason::packet_truncated;
@@ -119,7 +112,7 @@ Result parse_ipv4(rte_mbuf* packet, Parsed& out) {
 
 // One IPv6 extension header at `at`; moves `at` behind it and `next` to the following header.
 Result skip_extension(rte_mbuf* packet, Parsed& out, uint32_t& at, uint8_t& next) {
-  if (auto bad = need(packet, at + 8)) return bad;
+  if (auto bad = require_contiguous(packet, at + 8)) return bad;
   const auto* bytes = rte_pktmbuf_mtod_offset(packet, const uint8_t*, at);
   const uint8_t kind = next;
   uint32_t length = (bytes[1] + 1u) * 8u;
@@ -140,7 +133,7 @@ Result skip_extension(rte_mbuf* packet, Parsed& out, uint32_t& at, uint8_t& next
   next = bytes[0];
   at += length;
   if (at > sizeof(Ipv6) + kMaxExtensionBytes) return Reason::packet_extension_headers;
-  return need(packet, at);
+  return require_contiguous(packet, at);
 }
 
 bool is_extension(uint8_t protocol) {
@@ -149,7 +142,7 @@ bool is_extension(uint8_t protocol) {
 }
 
 Result parse_ipv6(rte_mbuf* packet, Parsed& out) {
-  if (auto bad = need(packet, sizeof(Ipv6))) return bad;
+  if (auto bad = require_contiguous(packet, sizeof(Ipv6))) return bad;
   const auto* header = rte_pktmbuf_mtod(packet, const Ipv6*);
   const uint32_t total = static_cast<uint32_t>(sizeof(Ipv6)) + header->payload_length.get();
   if (total > packet->pkt_len) return Reason::packet_truncated;
@@ -190,10 +183,11 @@ Result check_transport_checksum(const Parsed& out, uint32_t length) {
 }
 
 Result parse_tcp(Parsed& out, uint32_t length) {
-  if (auto bad = need(out.mbuf, out.l3_length + static_cast<uint32_t>(sizeof(Tcp)))) return bad;
+  if (auto bad = require_contiguous(out.mbuf, out.l3_length + static_cast<uint32_t>(sizeof(Tcp))))
+    return bad;
   const unsigned header = out.tcp()->header_length();
   if (header < sizeof(Tcp) || header > length) return Reason::packet_truncated;
-  if (auto bad = need(out.mbuf, out.l3_length + header)) return bad;
+  if (auto bad = require_contiguous(out.mbuf, out.l3_length + header)) return bad;
   const IpAddress& destination = out.tuple.destination.address;
   // RFC 9293 MUST-57: a segment to a broadcast or multicast address is discarded.
   if (destination.is_multicast() || (destination.is_v4() && is_limited_broadcast(destination))) {
@@ -207,7 +201,8 @@ Result parse_tcp(Parsed& out, uint32_t length) {
 }
 
 Result parse_udp(Parsed& out, uint32_t length) {
-  if (auto bad = need(out.mbuf, out.l3_length + static_cast<uint32_t>(sizeof(Udp)))) return bad;
+  if (auto bad = require_contiguous(out.mbuf, out.l3_length + static_cast<uint32_t>(sizeof(Udp))))
+    return bad;
   const auto* header = out.l4<Udp>();
   const uint32_t udp_length = header->length.get();
   if (udp_length < sizeof(Udp) || udp_length > length) return Reason::packet_truncated;
@@ -224,7 +219,8 @@ Result parse_udp(Parsed& out, uint32_t length) {
 }
 
 Result parse_icmp(Parsed& out, uint32_t length) {
-  if (auto bad = need(out.mbuf, out.l3_length + static_cast<uint32_t>(sizeof(Icmp)))) return bad;
+  if (auto bad = require_contiguous(out.mbuf, out.l3_length + static_cast<uint32_t>(sizeof(Icmp))))
+    return bad;
   out.l4_length = sizeof(Icmp);
   out.payload_length = length - static_cast<uint32_t>(sizeof(Icmp));
   return check_transport_checksum(out, length);
@@ -245,7 +241,7 @@ Result parse_transport(Parsed& out) {
 std::optional<stats::Reason> parse(rte_mbuf* packet, Parsed& out) {
   out = Parsed{};
   out.mbuf = packet;
-  if (auto bad = need(packet, 1)) return bad;
+  if (auto bad = require_contiguous(packet, 1)) return bad;
   const unsigned version = *rte_pktmbuf_mtod(packet, const uint8_t*) >> 4;
   if (version != 4 && version != 6) return Reason::packet_bad_version;
   if (auto bad = version == 4 ? parse_ipv4(packet, out) : parse_ipv6(packet, out)) return bad;
