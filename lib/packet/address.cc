@@ -75,17 +75,6 @@ std::optional<IpAddress> IpAddress::parse(std::string_view text) {
   return std::nullopt;
 }
 
-bool IpAddress::is_multicast() const {
-  return is_v4() ? (bytes_[12] & 0xf0) == 0xe0 : bytes_[0] == 0xff;
-}
-
-bool IpAddress::is_loopback() const {
-  if (is_v4()) return bytes_[12] == 127;
-  static constexpr std::array<uint8_t, 16> kLoopback = {0, 0, 0, 0, 0, 0, 0, 0,
-                                                        0, 0, 0, 0, 0, 0, 0, 1};
-  return bytes_ == kLoopback;
-}
-
 std::string IpAddress::to_string() const {
   char buffer[INET6_ADDRSTRLEN];
   const bool four = is_v4();

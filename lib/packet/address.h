@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstdint>
 #include <cstring>
@@ -36,11 +37,9 @@ class IpAddress {
  public:
   constexpr IpAddress() = default;  // "::", the unspecified address
   static constexpr IpAddress v4(uint32_t host_order) {
+    const uint64_t wire = __builtin_bswap32(host_order);
     IpAddress address;
-    address.bytes_[10] = address.bytes_[11] = 0xff;
-    for (int i = 0; i < 4; ++i) {
-      address.bytes_[12 + i] = static_cast<uint8_t>(host_order >> (24 - 8 * i));
-    }
+    address.bytes_ = std::bit_cast<std::array<uint8_t, 16>>(Words{0, wire << 32 | kMappedPrefix});
     return address;
   }
   static IpAddress v4(be32 wire) { return v4(wire.get()); }
@@ -55,25 +54,48 @@ class IpAddress {
   static std::optional<IpAddress> parse(std::string_view text);
 
   constexpr bool is_v4() const {
-    for (int i = 0; i < 10; ++i) {
-      if (bytes_[i] != 0) return false;
-    }
-    return bytes_[10] == 0xff && bytes_[11] == 0xff;
+    const Words words = as_words();
+    return words.low == 0 && static_cast<uint32_t>(words.high) == kMappedPrefix;
   }
-  constexpr bool is_unspecified() const { return *this == IpAddress() || *this == v4(0u); }
-  bool is_multicast() const;
-  bool is_loopback() const;
+  constexpr bool is_unspecified() const {
+    const Words words = as_words();
+    return words.low == 0 && (words.high == 0 || words.high == kMappedPrefix);
+  }
+  constexpr bool is_multicast() const {
+    return is_v4() ? (bytes_[12] & 0xf0) == 0xe0 : bytes_[0] == 0xff;
+  }
+  constexpr bool is_loopback() const {
+    const Words words = as_words();
+    if (is_v4()) return bytes_[12] == 127;
+    return words.low == 0 && words.high == uint64_t{1} << 56;
+  }
   // Host-order value; only meaningful when is_v4().
   uint32_t v4_value() const { return load_be<uint32_t>(bytes_.data() + 12); }
   be32 v4_wire() const { return be32(v4_value()); }
   const std::array<uint8_t, 16>& bytes() const { return bytes_; }
   std::string to_string() const;
 
+  // Two comparisons of words: every packet's lookup asks for it.
+  friend constexpr bool operator==(const IpAddress& a, const IpAddress& b) {
+    return a.as_words() == b.as_words();
+  }
   // clang-tidy takes the 0 that a rewritten comparison compares with for a null pointer.
   friend constexpr auto operator<=>(const IpAddress&,
                                     const IpAddress&) = default;  // NOLINT(modernize-use-nullptr)
 
  private:
+  static_assert(std::endian::native == std::endian::little);
+  static constexpr uint32_t kMappedPrefix = 0xffff0000;  // bytes 8 to 11 of a v4-mapped address
+  // Not std::array, whose comparison the compiler leaves to memcmp().
+  struct Words {
+    uint64_t low;
+    uint64_t high;
+    constexpr bool operator==(const Words& other) const {
+      return ((low ^ other.low) | (high ^ other.high)) == 0;
+    }
+  };
+  constexpr Words as_words() const { return std::bit_cast<Words>(bytes_); }
+
   std::array<uint8_t, 16> bytes_{};
 };
 static_assert(sizeof(IpAddress) == 16);

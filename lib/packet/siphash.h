@@ -89,17 +89,24 @@ inline uint64_t siphash(const SipKey& key, const IpAddress& address) {
   return siphash(key, address.bytes());
 }
 
-// Of a tuple, direction included: 16 + 16 + 2 + 2 bytes.
+// Of a tuple, direction included: 4 + 4 + 2 + 2 bytes, or 16 + 16 + 2 + 2; the length, which is
+// hashed too, keeps the families apart. Each packet pays for it, so IPv4's constant prefix is left
+// out.
 inline uint64_t siphash(const SipKey& key, const Tuple& tuple) {
   SipHash state(key);
+  const uint64_t ports = uint64_t{tuple.source.port} << 16 | tuple.destination.port;
+  if (tuple.source.address.is_v4() && tuple.destination.address.is_v4()) {
+    state.add(uint64_t{tuple.source.address.v4_value()} << 32 |
+              tuple.destination.address.v4_value());
+    return state.finish(uint64_t{12} << 56 | ports);
+  }
   for (const Endpoint* end : {&tuple.source, &tuple.destination}) {
     uint64_t words[2];
     std::memcpy(words, end->address.bytes().data(), 16);
     state.add(words[0]);
     state.add(words[1]);
   }
-  return state.finish(uint64_t{36} << 56 | uint64_t{tuple.source.port} << 16 |
-                      tuple.destination.port);
+  return state.finish(uint64_t{36} << 56 | ports);
 }
 
 }  // namespace isthmus::packet
