@@ -121,6 +121,7 @@ class Connection : private timer::Wheel::Entry {
   void on_segment(Incoming& segment);
   void on_segment_syn_sent(Incoming& segment);
   bool on_segment_held(const Incoming& segment);
+  void answer_bad_handshake_ack(Seq ack);
   bool timestamp_acceptable(const Incoming& segment);
   bool sequence_acceptable(Incoming& segment);
   void trim_to_window(Incoming& segment);
@@ -131,6 +132,7 @@ class Connection : private timer::Wheel::Entry {
   void take_in_order(Incoming& segment);
   void keep_out_of_order(Incoming& segment);
   void on_fin();
+  void note_timestamp(const Incoming& segment);
   void challenge(stats::Reason reason);
   void note_congestion(const Incoming& segment);
   void note_duplicate(Seq start, Seq end);

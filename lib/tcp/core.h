@@ -25,6 +25,7 @@ namespace isthmus::tcp {
 // payload holds exactly length bytes, or is empty once taken.
 struct Incoming {
   Seq sequence = 0;
+  Seq first = 0;  // SEG.SEQ as it came
   Seq acknowledgment = 0;
   uint32_t window = 0;  // as in the header, not scaled
   uint32_t length = 0;  // payload bytes
@@ -78,6 +79,8 @@ class Core {
   Connection* connect(const packet::Endpoint& local, const packet::Endpoint& remote,
                       Handler* handler, const Options& options);
   bool send_reset(const packet::Parsed& segment, uint32_t path);
+  // Takes from what may be sent per second; counts the refusal.
+  bool reset_allowed();
   bool icmp_error(const IcmpError& error);
   void advance();
   void flush();
@@ -133,7 +136,6 @@ class Core {
 
  private:
   Connection* take(const packet::Endpoint& local, const packet::Endpoint& remote);
-  bool reset_allowed();
   void retime_time_wait(uint32_t index);
   void acknowledge_time_wait(TimeWait& entry);
 

@@ -101,7 +101,8 @@ struct EngineStats {
   uint64_t duplicate_acks_sent = 0;
   uint64_t challenge_acks = 0;
   uint64_t window_probes = 0;
-  uint64_t congestion_marks = 0;  // data that came with the CE mark
+  uint64_t missing_timestamps = 0;  // segments without, where they were negotiated; taken
+  uint64_t congestion_marks = 0;    // data that came with the CE mark
   uint64_t resets_sent = 0;
   uint64_t resets_received = 0;
   uint64_t active_opens = 0;

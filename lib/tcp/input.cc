@@ -25,7 +25,7 @@ Seq Incoming::end() const {
 
 bool read_segment(const packet::Parsed& parsed, Incoming& out) {
   const Tcp& tcp = *parsed.tcp();
-  out.sequence = tcp.sequence.get();
+  out.sequence = out.first = tcp.sequence.get();
   out.acknowledgment = tcp.acknowledgment.get();
   out.window = tcp.window.get();
   out.flags = tcp.flags;
@@ -77,14 +77,8 @@ void Connection::on_segment_syn_sent(Incoming& segment) {
   const bool ack = segment.has(Tcp::kAck);
   const bool ack_good = ack && segment.acknowledgment == iss_ + 1;
   if (ack && !ack_good) {
-    core_->drop(Reason::tcp_bad_ack);
-    if (segment.has(Tcp::kRst)) return;
-    if (rte_mbuf* reset = header(Tcp::kRst, segment.acknowledgment)) {
-      finish_packet(reset, mss_);
-      core_->transmit(reset, options_.path);
-      ++core_->stats.resets_sent;
-    }
-    return;
+    if (segment.has(Tcp::kRst)) return core_->drop(Reason::tcp_bad_reset);
+    return answer_bad_handshake_ack(segment.acknowledgment);
   }
   if (segment.has(Tcp::kRst)) {
     ++core_->stats.resets_received;
@@ -120,12 +114,27 @@ void Connection::on_segment_syn_sent(Incoming& segment) {
   arm();
 }
 
+// Somebody believes in a connection that this one is not: the RST ends theirs and leaves ours.
+void Connection::answer_bad_handshake_ack(Seq ack) {
+  core_->drop(Reason::tcp_bad_ack);
+  if (!core_->reset_allowed()) return;
+  rte_mbuf* reset = header(Tcp::kRst, ack);
+  if (reset == nullptr) {
+    ++core_->stats.no_buffer;
+    return;
+  }
+  finish_packet(reset, mss_);
+  core_->transmit(reset, options_.path);
+  ++core_->stats.resets_sent;
+}
+
 bool Connection::timestamp_acceptable(const Incoming& segment) {
   if (!timestamps_ || segment.has(Tcp::kRst)) return true;
   if (!segment.options.has_timestamp) {
-    // RFC 7323 section 3.2: once negotiated it must be there.
-    core_->drop(Reason::tcp_no_timestamp);
-    return false;
+    // RFC 7323 section 3.2 would drop it, and with it the connection of everybody behind a box that
+    // strips the option now and then. Sequence and acknowledgment number are checked all the same.
+    ++core_->stats.missing_timestamps;
+    return true;
   }
   if (!seq_lt(segment.options.timestamp, ts_recent_)) return true;
   if (core_->now - ts_recent_at_ > kTimestampLife) return true;
@@ -227,12 +236,7 @@ bool Connection::on_acknowledgment(const Incoming& segment) {
   const Seq ack = segment.acknowledgment;
   if (state_ == State::syn_received) {
     if (ack != iss_ + 1) {
-      core_->drop(Reason::tcp_bad_ack);
-      if (rte_mbuf* reset = header(Tcp::kRst, ack)) {
-        finish_packet(reset, mss_);
-        core_->transmit(reset, options_.path);
-        ++core_->stats.resets_sent;
-      }
+      answer_bad_handshake_ack(ack);
       return false;
     }
     snd_una_ = snd_nxt_ = ack;
@@ -248,11 +252,7 @@ bool Connection::on_acknowledgment(const Incoming& segment) {
     challenge(Reason::tcp_bad_ack);
     return false;
   }
-  if (timestamps_ && segment.options.has_timestamp && seq_leq(segment.sequence, last_ack_sent_) &&
-      !seq_lt(segment.options.timestamp, ts_recent_)) {
-    ts_recent_ = segment.options.timestamp;
-    ts_recent_at_ = core_->now;
-  }
+  note_timestamp(segment);
   if (seq_lt(ack, snd_una_)) return true;  // late, but its payload may be news
   bool changed = false;
   if (seq_lt(snd_wl1_, segment.sequence) ||
@@ -361,6 +361,17 @@ void Connection::on_fin() {
     default:
       break;
   }
+}
+
+// RFC 7323 section 4.3, by the number that the segment came with, before it was trimmed. One that
+// PAWS let through because ours had grown too old takes its place, whatever it says.
+void Connection::note_timestamp(const Incoming& segment) {
+  if (!timestamps_ || !segment.options.has_timestamp) return;
+  if (!seq_leq(segment.first, last_ack_sent_)) return;
+  const bool expired = core_->now - ts_recent_at_ > kTimestampLife;
+  if (!expired && seq_lt(segment.options.timestamp, ts_recent_)) return;
+  ts_recent_ = segment.options.timestamp;
+  ts_recent_at_ = core_->now;
 }
 
 // An ACK that says where we are, for a segment that may come from somebody else. Limited for each

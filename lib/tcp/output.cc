@@ -107,6 +107,8 @@ void Connection::output() {
   blocked_by_buffers_ = false;
   retry_at_ = timer::kNever;
   if (syn_due_) send_syn();
+  // What does not fit is answered in SYN-RECEIVED too (RFC 9293 section 3.10.7.4).
+  if (state_ == State::syn_received && ack_now_ && snd_nxt_ != iss_) send_ack(snd_nxt_);
   if (synchronized()) {
     output_data();
     // Also when data can't leave: what it waits for may be the peer, who waits for this.

@@ -15,6 +15,15 @@ using packet::Tcp;
 // ACKs that an entry gives in its life: its peer's FIN again, or an attacker's noise.
 constexpr uint8_t kAnswers = 32;
 
+// RFC 6191 section 2: this SYN can't be of the old connection.
+bool reopens(const TimeWait& entry, const Incoming& syn) {
+  const bool higher = seq_leq(entry.rcv_nxt, syn.sequence);
+  if (!syn.options.has_timestamp) return higher;
+  if (!entry.timestamps) return true;
+  if (syn.options.timestamp == entry.ts_recent) return higher;
+  return seq_lt(entry.ts_recent, syn.options.timestamp);
+}
+
 }  // namespace
 
 void Core::enter_time_wait(Connection& connection) {
@@ -104,21 +113,17 @@ void Core::acknowledge_time_wait(TimeWait& entry) {
 
 bool Core::input_time_wait(uint32_t index, const Incoming& segment) {
   TimeWait& entry = time_waits_[index];
-  const bool timed = entry.timestamps && segment.options.has_timestamp;
   if (segment.has(Tcp::kRst)) {
-    if (segment.sequence == entry.rcv_nxt) remove_time_wait(index);
+    // RFC 1337: what rests here is exactly what a late RST must not end.
+    drop(stats::Reason::tcp_bad_reset);
     return true;
   }
-  if (segment.has(Tcp::kSyn) && !segment.has(Tcp::kAck)) {
-    // RFC 6191: a later timestamp, or without them a higher number, can't be the old connection.
-    const bool newer = timed ? seq_lt(entry.ts_recent, segment.options.timestamp)
-                             : seq_lt(entry.rcv_nxt, segment.sequence);
-    if (newer) {
-      reused_hash_ = entry.hash;
-      reused_above_ = entry.snd_nxt + UINT16_MAX;
-      remove_time_wait(index);
-      return false;
-    }
+  constexpr uint8_t kOthers = Tcp::kAck | Tcp::kFin;
+  if (segment.has(Tcp::kSyn) && (segment.flags & kOthers) == 0 && reopens(entry, segment)) {
+    reused_hash_ = entry.hash;
+    reused_above_ = entry.snd_nxt + UINT16_MAX;
+    remove_time_wait(index);
+    return false;
   }
   if (segment.has(Tcp::kFin) && segment.end() == entry.rcv_nxt) retime_time_wait(index);
   // A pure ACK where everything stands right needs no answer.

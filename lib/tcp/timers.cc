@@ -160,6 +160,14 @@ void Connection::on_retransmission_timeout() {
       now - progress_at_ >= options_.user_timeout) {
     return fail(Failure::timed_out);
   }
+  if (snd_wnd_ == 0) {
+    // The peer shut its window over what was sent, and lives: as long as the persist timer's peer.
+    if (stalled_at_ == timer::kNever) stalled_at_ = now;
+    const timer::Duration patience = options_.stall_timeout;
+    if (patience != timer::Duration() && now - stalled_at_ >= patience) {
+      return fail(Failure::timed_out);
+    }
+  }
   const uint32_t flight = in_flight();
   if (backoff_ < 16) ++backoff_;
   restart_timeout();
@@ -241,8 +249,10 @@ void Connection::on_lifetime() {
       send_reset_ = held_;
       return fail(Failure::timed_out);
     case State::fin_wait_2:
-      if (options_.fin_wait_2_timeout != timer::Duration()) return fail(Failure::timed_out);
-      break;
+      if (options_.fin_wait_2_timeout == timer::Duration()) break;
+      fail(Failure::timed_out);
+      send_reset_ = false;  // everything was said and heard; who comes back later is told then
+      return;
     default:
       break;
   }

@@ -81,8 +81,9 @@ struct Options {
   timer::Duration keepalive_idle{};
   timer::Duration keepalive_interval = std::chrono::seconds(15);
   uint8_t keepalive_probes = 4;
-  // FIN-WAIT-2 with nothing received for so long → released without a word. Off while the other
-  // direction may still talk: a half-closed connection lives as long as its peer wants.
+  // FIN-WAIT-2 with nothing received for so long → timed_out, and no RST: the peer owes nothing but
+  // its FIN, and if it should send more it finds no connection and is told then. Zero: never, since
+  // a half-closed connection lives as long as its peer wants; keepalive finds those that are gone.
   timer::Duration fin_wait_2_timeout{};
   bool nagle = false;  // MUST-17: the proxy batches by itself
   CongestionControl congestion = CongestionControl::cubic;

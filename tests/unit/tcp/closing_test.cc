@@ -261,15 +261,119 @@ TEST_F(Closing, ResetInLastAckEndsItWithoutAnError) {
   EXPECT_EQ(engine_->connections(), 0u);
 }
 
-TEST_F(Closing, FinWait2TimeoutWhereAskedFor) {
+// The peer owes its FIN only, and may owe nothing for ever: it is left without a word. If it comes
+// back it finds no connection.
+TEST_F(Closing, FinWait2TimeoutWhereAskedForIsSilent) {
   options_.fin_wait_2_timeout = 60s;
   open_passive();
   close_ours();
   in({.acknowledgment = 2});
   sent_.clear();
-  run(61s);
+  run(59s);
+  in({.acknowledgment = 2, .length = 10});  // alive
+  run(59s);
+  EXPECT_EQ(engine_->connections(), 1u);
+  sent_.clear();
+  run(2s);
   EXPECT_EQ(failure_, Failure::timed_out);
   EXPECT_EQ(engine_->connections(), 0u);
+  expect_none();
+  EXPECT_FALSE(in({.flags = "FA", .sequence = 11, .acknowledgment = 2}));
+}
+
+TEST_F(Closing, LastAckAndClosingEndWithTheUserTimeout) {
+  for (const bool closing : {false, true}) {
+    open_passive();
+    if (!closing) in({.flags = "FA"});
+    close_ours();
+    if (closing) in({.flags = "FA", .acknowledgment = 1});
+    EXPECT_EQ(connection_->state(), closing ? State::closing : State::last_ack);
+    run(options_.user_timeout + 1s);
+    EXPECT_EQ(failure_, Failure::timed_out);
+    EXPECT_EQ(engine_->connections(), 0u);
+    sent_.clear();
+    take_events();
+    ++remote_.port;
+  }
+}
+
+// Shutting the window over a FIN that was sent, and answering, does not make LAST-ACK live longer
+// than a stalled connection may.
+TEST_F(Closing, LastAckBehindAClosedWindowEndsWithTheStallTimeout) {
+  open_passive();
+  in({.flags = "FA"});
+  close_ours();
+  const timer::Instant start = now_;
+  while (connection_ != nullptr && now_ - start < 3h) {
+    time_to_packet();
+    sent_.clear();
+    in({.sequence = 2, .acknowledgment = 1, .window = 0});
+  }
+  EXPECT_EQ(failure_, Failure::timed_out);
+  EXPECT_LE(now_ - start, options_.stall_timeout + 3min);
+  EXPECT_EQ(engine_->connections(), 0u);
+}
+
+TEST_F(Closing, Rfc1337ResetDoesNotEndTimeWait) {
+  open_passive();
+  close_ours();
+  in({.acknowledgment = 2});
+  in({.flags = "FA", .acknowledgment = 2});
+  sent_.clear();
+  for (const uint32_t sequence : {2u, 1u, 3u}) {
+    EXPECT_TRUE(in({.flags = "R", .sequence = sequence}));
+  }
+  EXPECT_TRUE(in({.flags = "RA", .sequence = 2, .acknowledgment = 2}));
+  EXPECT_EQ(engine_->time_waits(), 1u);
+  expect_none();
+}
+
+// RFC 6191 section 2, row by row: did the old connection have timestamps, has the SYN one (and how
+// does it compare), is its number above the old connection's, and is it let in.
+TEST_F(Closing, May2Rfc6191WhichSynReopens) {
+  struct Row {
+    bool old_timed;
+    int timestamp;  // of the SYN, relative to the last one seen; -100: none
+    bool higher;
+    bool opens;
+  };
+  constexpr int kNone = -100;
+  const Row rows[] = {
+      {true, 1, false, true},  {true, 0, true, true},      {true, 0, false, false},
+      {true, -1, true, false}, {true, kNone, true, true},  {true, kNone, false, false},
+      {false, 7, false, true}, {false, kNone, true, true}, {false, kNone, false, false},
+  };
+  for (const Row& row : rows) {
+    ++remote_.port;
+    open_passive(row.old_timed ? timed_syn() : syn_options());
+    close_ours();
+    In fin{.flags = "FA", .acknowledgment = 2};
+    fin.options.has_timestamp = row.old_timed;
+    fin.options.timestamp = 1001;
+    in(fin);
+    sent_.clear();
+    const unsigned resting = engine_->time_waits();
+    In syn{.flags = "S", .sequence = row.higher ? 2u : 0u, .options = syn_options()};
+    syn.options.has_timestamp = row.timestamp != kNone;
+    syn.options.timestamp = static_cast<uint32_t>(1001 + row.timestamp);
+    EXPECT_EQ(in(syn), !row.opens) << row.old_timed << row.timestamp << row.higher;
+    EXPECT_EQ(engine_->time_waits(), resting - (row.opens ? 1 : 0));
+    if (!row.opens) expect("A", 2, 2);
+    take_events();
+  }
+}
+
+TEST_F(Closing, OnlyACleanSynReopensATupleInTimeWait) {
+  open_passive();
+  close_ours();
+  in({.acknowledgment = 2});
+  in({.flags = "FA", .acknowledgment = 2});
+  sent_.clear();
+  for (const auto* flags : {"SF", "SA", "SR"}) {
+    EXPECT_TRUE(in({.flags = flags, .sequence = 100, .acknowledgment = 2})) << flags;
+  }
+  EXPECT_EQ(engine_->time_waits(), 1u);
+  sent_.clear();
 }
 
 }  // namespace

@@ -74,6 +74,35 @@ TEST_F(Opening, Must10SimultaneousOpen) {
   EXPECT_EQ(take_events(), kConnected);
 }
 
+// RFC 9293 section 3.10.7.4 for SYN-RECEIVED, with RFC 5961's caution.
+TEST_F(Opening, Rfc5961SynReceivedAnswersWhatDoesNotFit) {
+  connection_ = accept(syn());
+  flush();
+  sent_.clear();
+  in({.sequence = 0x40000000, .length = 10});
+  expect("A", 1, 1);
+  in({.flags = "R", .sequence = 2});
+  expect("A", 1, 1);
+  in({.flags = "S", .sequence = 5});
+  expect("A", 1, 1);
+  in({.acknowledgment = 9});
+  expect("R", 9, 0);
+  EXPECT_EQ(connection_->state(), State::syn_received);
+  in({.flags = "R", .sequence = 1});
+  EXPECT_EQ(failure_, Failure::reset);
+  EXPECT_EQ(engine_->connections(), 0u);
+}
+
+TEST_F(Opening, AnswersToBadHandshakeAcksAreLimitedInRate) {
+  config_.resets_per_second = 5;
+  make_engine();
+  connection_ = accept(syn());
+  flush();
+  sent_.clear();
+  for (uint32_t i = 0; i < 100; ++i) in({.acknowledgment = 9 + i});
+  EXPECT_EQ(sent_.size(), 5u);
+}
+
 TEST_F(Opening, Rfc9293WrongAckInSynSentGetsARst) {
   connection_ = engine_->connect(local_, remote_, this, options_, now_);
   flush();

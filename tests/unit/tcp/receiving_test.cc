@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // Segments that arrive at an established connection: acceptability, RFC 5961, RFC 7323, reassembly,
 // acknowledgments owed.
+#include <set>
+
 #include "script.h"
 
 namespace isthmus::tcp {
@@ -237,6 +239,44 @@ TEST_F(Receiving, ChallengeAcksAreLimitedPerConnection) {
   expect("A", 1, 1);
 }
 
+// A limit that two connections share would tell one peer how many the other provoked (RFC 5961
+// section 7, CVE-2016-5696).
+TEST_F(Receiving, ChallengeAcksOfOneConnectionSayNothingAboutAnother) {
+  open_passive();
+  for (int i = 0; i < 100; ++i) in({.flags = "R", .sequence = 2});
+  sent_.clear();
+  ++remote_.port;
+  open_passive();
+  unsigned answered = 0;
+  for (int i = 0; i < 100; ++i) {
+    in({.flags = "R", .sequence = 2});
+    answered += sent_.empty() ? 0 : 1;
+    sent_.clear();
+  }
+  EXPECT_GE(answered, 6u);
+}
+
+// The limit is not a constant that an attacker may count with.
+TEST_F(Receiving, ChallengeAckLimitIsRandom) {
+  open_passive();
+  std::set<size_t> limits;
+  for (int second = 0; second < 40; ++second) {
+    for (int i = 0; i < 30; ++i) in({.flags = "R", .sequence = 2});
+    limits.insert(sent_.size());
+    sent_.clear();
+    run(1001ms);
+  }
+  EXPECT_GE(limits.size(), 4u);
+}
+
+// Two ends that disagree must not answer each other's answers for ever.
+TEST_F(Receiving, AckStormIsBounded) {
+  open_passive();
+  for (int i = 0; i < 1000; ++i) in({.sequence = 1u + 0x20000000, .acknowledgment = 1});
+  EXPECT_LE(sent_.size(), 13u);
+  sent_.clear();
+}
+
 TEST_F(Receiving, SegmentWithoutAckIsDropped) {
   open_passive();
   in({.flags = "", .length = 5});
@@ -317,12 +357,17 @@ TEST_F(Receiving, Rfc7323RstIsExemptFromPaws) {
   EXPECT_EQ(failure_, Failure::reset);
 }
 
-TEST_F(Receiving, Rfc7323MissingTimestampIsDropped) {
+TEST_F(Receiving, Rfc7323MissingTimestampIsToleratedAndCounted) {
   open_passive(timed_syn());
   in({.length = 10});
-  EXPECT_EQ(connection_->receive_available(), 0u);
-  EXPECT_EQ(drops_.get(Reason::tcp_no_timestamp), 1u);
-  expect_none();
+  EXPECT_EQ(connection_->receive_available(), 10u);
+  EXPECT_EQ(engine_->stats().missing_timestamps, 1u);
+  EXPECT_EQ(out().options.echo, 1000u);
+  // Which makes the other checks no weaker.
+  in({.acknowledgment = 77, .length = 10});
+  in({.sequence = 0x40000000, .length = 10});
+  EXPECT_EQ(connection_->receive_available(), 10u);
+  sent_.clear();
 }
 
 TEST_F(Receiving, Rfc7323RememberedTimestampDiesAfter24Days) {
@@ -330,7 +375,26 @@ TEST_F(Receiving, Rfc7323RememberedTimestampDiesAfter24Days) {
   now_ += std::chrono::hours(24 * 24 + 1);
   in(timed({.length = 10}, 5));  // the peer's clock has wrapped
   EXPECT_EQ(connection_->receive_available(), 10u);
+  EXPECT_EQ(out().options.echo, 5u);
+  // From here on the new one is what is compared with.
+  in(timed({.sequence = 11, .length = 10}, 4));
+  EXPECT_EQ(connection_->receive_available(), 10u);
   sent_.clear();
+}
+
+// RFC 7323 section 4.3: SEG.SEQ as it came is compared with Last.ACK.sent, not what trimming
+// leaves.
+TEST_F(Receiving, Rfc7323TsRecentIsOfTheSegmentThatCoversTheLastAckSent) {
+  open_passive(timed_syn());
+  put(timed({.sequence = 1, .length = 100}, 1001));
+  put(timed({.sequence = 1, .length = 150}, 1010));    // repeats, and brings 50 bytes more
+  put(timed({.sequence = 151, .length = 100}, 1020));  // follows what is not acknowledged yet
+  flush();
+  const Out ack = out();
+  EXPECT_EQ(ack.acknowledgment, 251u);
+  EXPECT_EQ(ack.options.echo, 1010u);
+  in(timed({.sequence = 251, .length = 10}, 1030));
+  EXPECT_EQ(out().options.echo, 1030u);
 }
 
 TEST_F(Receiving, Rfc7323TimestampOfASegmentOutsideIsNotRemembered) {
