@@ -139,7 +139,8 @@ bool Connection::timestamp_acceptable(const Incoming& segment) {
   if (!seq_lt(segment.options.timestamp, ts_recent_)) return true;
   if (core_->now - ts_recent_at_ > kTimestampLife) return true;
   core_->drop(Reason::tcp_old_timestamp);
-  note_duplicate(segment.sequence, segment.sequence + segment.length);
+  // Only what is really here: the sender would take the rest for received.
+  note_duplicate(segment.sequence, seq_min(segment.sequence + segment.length, rcv_nxt_));
   if (segment.length != 0 || segment.has(Tcp::kFin)) {
     request_ack(true);
   } else {

@@ -110,6 +110,8 @@ void Connection::output() {
   // What does not fit is answered in SYN-RECEIVED too (RFC 9293 section 3.10.7.4).
   if (state_ == State::syn_received && ack_now_ && snd_nxt_ != iss_) send_ack(snd_nxt_);
   if (synchronized()) {
+    // A duplicate is reported once (RFC 2883 section 4), so not by data that will be cut.
+    if (duplicate_.start != duplicate_.end && unsent_ != 0) send_ack(snd_nxt_);
     output_data();
     // Also when data can't leave: what it waits for may be the peer, who waits for this.
     if (ack_now_) send_ack(snd_nxt_);

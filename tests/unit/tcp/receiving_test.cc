@@ -137,6 +137,45 @@ TEST_F(Receiving, Rfc2883DuplicateIsReported) {
   EXPECT_EQ(drops_.get(Reason::tcp_duplicate), 1u);
 }
 
+// A report of bytes that were refused would have the sender take them for received.
+TEST_F(Receiving, Rfc2883WhatPawsRefusedIsNoDuplicate) {
+  SegmentOptions options = timed_syn();
+  options.sack_permitted = true;
+  open_passive(options);
+  in(timed({.sequence = 201, .length = 100}, 1000));
+  in(timed({.sequence = 1, .length = 100}, 1010));
+  sent_.clear();
+  in(timed({.sequence = 101, .length = 100}, 1000));  // fills the hole, but is too old
+  EXPECT_EQ(drops_.get(Reason::tcp_old_timestamp), 1u);
+  const Out ack = out();
+  EXPECT_EQ(ack.acknowledgment, 101u);
+  ASSERT_EQ(ack.options.sack_count, 1);
+  EXPECT_EQ(ack.options.sack[0], (SackBlock{201, 301}));
+  // Of what is partly here, that part.
+  in(timed({.sequence = 51, .length = 100}, 1000));
+  const Out partly = out();
+  ASSERT_EQ(partly.options.sack_count, 2);
+  EXPECT_EQ(partly.options.sack[0], (SackBlock{51, 101}));
+}
+
+// A packet of many segments has its options in each of them.
+TEST_F(Receiving, Rfc2883DuplicateIsReportedOnceWhenDataIsSent) {
+  open_passive(sack_syn());
+  in({.length = 100});
+  sent_.clear();
+  put({.length = 100});
+  send(10'000, 16'384);
+  flush();
+  const Out ack = out();
+  EXPECT_EQ(ack.length, 0u);
+  ASSERT_EQ(ack.options.sack_count, 1);
+  EXPECT_EQ(ack.options.sack[0], (SackBlock{1, 101}));
+  const Out data = out();
+  EXPECT_EQ(data.length, 10'000u);
+  EXPECT_EQ(data.options.sack_count, 0);
+  sent_.clear();
+}
+
 TEST_F(Receiving, HolesAreBounded) {
   config_.max_gaps_per_connection = 10;
   make_engine();
