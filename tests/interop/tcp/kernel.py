@@ -62,6 +62,17 @@ def algorithms() -> list[str]:
     return _path("tcp_available_congestion_control").read_text().split()
 
 
+def counters() -> dict[str, int]:
+    """This network namespace's TCP counters, as nstat names them without their prefixes."""
+    found: dict[str, int] = {}
+    for file in ("snmp", "netstat"):
+        lines = Path("/proc/self/net", file).read_text().splitlines()
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            if names.startswith("Tcp"):
+                found.update(zip(names.split()[1:], map(int, values.split()[1:]), strict=True))
+    return found
+
+
 @dataclass(frozen=True)
 class TcpInfo:
     """What struct tcp_info (linux/tcp.h) says; times in microseconds."""

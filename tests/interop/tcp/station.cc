@@ -69,19 +69,20 @@ void Station::impair(const sim::LinkModel& ours, const sim::LinkModel& kernels) 
 
 bool Station::poll() {
   rte_mbuf* frames[kBurst];
-  run_link();
+  const bool more = run_link();
   const uint16_t count = port_->rx_burst(0, frames, kBurst);
   for (uint16_t i = 0; i < count; ++i) receive(frames[i]);
   engine_->advance(now());
   engine_->flush(now());
-  return count != 0;
+  return more || count != 0;
 }
 
-// The link's virtual time follows the real one.
-void Station::run_link() {
+// The link's virtual time follows the real one. No more is delivered at once than a device would.
+bool Station::run_link() {
   const timer::Instant time = now();
-  scheduler_->at(time, [] {});
-  while (scheduler_->next() <= time) scheduler_->step();
+  if (scheduler_->next() > time) scheduler_->at(time, [] {});
+  for (unsigned i = 0; i < kBurst && scheduler_->next() <= time; ++i) scheduler_->step();
+  return scheduler_->next() <= time;
 }
 
 timer::Instant Station::next_deadline() const {

@@ -71,7 +71,7 @@ class Station final : public tcp::Output {
   void receive(rte_mbuf* frame);
   void input(rte_mbuf* packet);
   void send(rte_mbuf* packet);
-  void run_link();
+  bool run_link();
 
   StationConfig config_;
   std::unique_ptr<drivers::WorkerPools> pools_;

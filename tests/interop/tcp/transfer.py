@@ -85,6 +85,7 @@ def transfer(peer: Peer, *, size: int, kernel_opens: bool = True, kernel_sends: 
             connection = peer.connect(kernel.V6 if v6 else kernel.V4, port, options, **doing)
             sock, _ = listener.accept()
             sock.settimeout(kernel.PATIENCE)
+    before = kernel.counters()
     started = time.monotonic()
     side = KernelSide(sock, size if kernel_sends else 0)
     side.start()
@@ -105,4 +106,6 @@ def transfer(peer: Peer, *, size: int, kernel_opens: bool = True, kernel_sends: 
     # The peer's FIN counts as a byte here, once it was taken.
     check(side.info.bytes_received - side.taken.length in (0, 1),
           f"tcp_info: {side.info.bytes_received} bytes received, {side.taken.length} read")
+    reneged = kernel.counters()["TCPSACKReneging"] - before["TCPSACKReneging"]
+    check(reneged == 0, f"to the kernel we seem to have reneged {reneged} times")
     return Outcome(size, seconds, ours, side.info)
