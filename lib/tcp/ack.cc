@@ -50,9 +50,11 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
     }
   }
   if (acked != 0 || snd_wnd_ == 0) progress_at_ = core_->now;
-  if (!was_outstanding && window_changed && snd_wnd_ != 0) {
-    backoff_ = 0;  // the persist timer's
+  if (window_changed && snd_wnd_ != 0) {
+    if (!was_outstanding) backoff_ = 0;  // the persist timer's
     stalled_at_ = timer::kNever;
+  } else if (snd_wnd_ == 0 && stalled_at_ == timer::kNever) {
+    stalled_at_ = core_->now;
   }
 
   if (probe_out_)

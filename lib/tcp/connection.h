@@ -184,6 +184,7 @@ class Connection : private timer::Wheel::Entry {
   void set_loss_timer();
   void restart_timeout();
   void on_loss_timer();
+  bool stalled_too_long() const;
   void on_retransmission_timeout();
   void on_tail_probe();
   void on_persist();

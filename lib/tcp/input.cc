@@ -256,7 +256,9 @@ bool Connection::on_acknowledgment(const Incoming& segment) {
   note_timestamp(segment);
   if (seq_lt(ack, snd_una_)) return true;  // late, but its payload may be news
   bool changed = false;
-  if (seq_lt(snd_wl1_, segment.sequence) ||
+  // What acknowledges more is newer than what was heard before, whatever its sequence number: the
+  // window counts from the acknowledgment, and an old one at a new place would promise too much.
+  if (seq_lt(snd_una_, ack) || seq_lt(snd_wl1_, segment.sequence) ||
       (snd_wl1_ == segment.sequence && seq_leq(snd_wl2_, ack))) {
     const uint32_t window = segment.window << snd_scale_;
     changed = window != snd_wnd_;

@@ -151,21 +151,19 @@ bool Connection::retransmit_next() {
     n = std::min(n, reachable(record.segment, record.data, record.length()) + 1);
   }
   if (n < record.length()) n = std::max<uint32_t>(n / mss_ * mss_, std::min<uint32_t>(n, mss_));
-  if (!board_.trim_record(core_->records, index, n)) {
-    out_of_buffers();
-    return false;
-  }
-  const bool fin = fin_sent_ && record.end == snd_nxt_;
-  const uint32_t bytes = record.length() - (fin ? 1 : 0);
+  // Without a record for the rest, the front goes alone; its acknowledgment exposes the rest again.
+  if (board_.trim_record(core_->records, index, n)) n = record.length();
+  const bool fin = fin_sent_ && record.start + n == snd_nxt_;
+  const uint32_t bytes = n - (fin ? 1 : 0);
   if (!send_range(record.start, bytes, record.segment, record.data, fin)) return false;
   if (!undo_possible_ && retransmitted_at_ == 0) {
     undo_possible_ = true;
     retransmitted_at_ = timestamp_now();
-    undo_at_ = record.end;
+    undo_at_ = record.start + n;
   }
   if (index == board_.head()) restart_timeout();
-  board_.on_retransmit(core_->records, index, core_->now);
-  if (phase_ == Phase::recovery) prr_out_ += record.length();
+  board_.on_retransmit(core_->records, index, n, core_->now);
+  if (phase_ == Phase::recovery) prr_out_ += n;
   ++retransmissions_;
   ++core_->stats.retransmissions;
   bytes_retransmitted_ += bytes;

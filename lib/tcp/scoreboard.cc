@@ -30,7 +30,10 @@ void advance(SentRecord& record, uint32_t n) {
 
 }  // namespace
 
-RecordPool::RecordPool(uint32_t count) : records_(new SentRecord[count]) {
+RecordPool::RecordPool(uint32_t count)
+    : records_(new SentRecord[count]),
+      count_(count),
+      reserve_(std::clamp<uint32_t>(count / 8, 1, 256)) {
   for (uint32_t i = count; i-- > 0;) {
     records_[i].next = free_;
     free_ = i;
@@ -87,10 +90,26 @@ void Scoreboard::link_newest(RecordPool& pool, uint32_t index) {
   newest_ = index;
 }
 
-void Scoreboard::link_by_time(RecordPool& pool, uint32_t index) {
+// near: a record in the list at which the search for its place begins. The search is bounded: where
+// times go up and down like the teeth of a saw, as only a hostile peer makes them, the record takes
+// on the time of the place that was reached.
+void Scoreboard::link_by_time(RecordPool& pool, uint32_t index, uint32_t near) {
+  constexpr unsigned kSteps = 16;
   SentRecord& record = pool[index];
-  uint32_t after = newest_;
-  while (after != kNone && pool[after].sent > record.sent) after = pool[after].older;
+  uint32_t after = near != kNone ? near : newest_;
+  unsigned steps = 0;
+  while (after != kNone && pool[after].sent > record.sent && steps++ < kSteps) {
+    after = pool[after].older;
+  }
+  while (after != kNone && pool[after].newer != kNone &&
+         pool[pool[after].newer].sent <= record.sent && steps++ < kSteps) {
+    after = pool[after].newer;
+  }
+  if (after != kNone) {
+    record.sent = std::max(record.sent, pool[after].sent);
+    const uint32_t newer = pool[after].newer;
+    if (newer != kNone) record.sent = std::min(record.sent, pool[newer].sent);
+  }
   record.older = after;
   record.newer = after == kNone ? oldest_ : pool[after].newer;
   (after == kNone ? oldest_ : pool[after].newer) = index;
@@ -135,6 +154,11 @@ uint32_t Scoreboard::split(RecordPool& pool, uint32_t index, Seq at) {
   }
   ++count_;
   return rest;
+}
+
+// A peer could cut records until none is left for anybody.
+uint32_t Scoreboard::split_for_sack(RecordPool& pool, uint32_t index, Seq at) {
+  return pool.crowded() ? kNone : split(pool, index, at);
 }
 
 bool Scoreboard::trim_record(RecordPool& pool, uint32_t index, uint32_t n) {
@@ -191,6 +215,7 @@ void Scoreboard::acknowledge(RecordPool& pool, Seq una, AckResult& result) {
     }
     advance(record, length);
     record.start = end;
+    if ((record.flags & SentRecord::kFrontOnly) != 0) mark_lost(pool, head_);
     break;
   }
 }
@@ -224,21 +249,47 @@ uint32_t Scoreboard::merge_sacked(RecordPool& pool, uint32_t index) {
   return index;
 }
 
-void Scoreboard::sack(RecordPool& pool, SackBlock block, AckResult& result) {
+// The record that holds a byte: from the nearest of both ends and where the last block ended.
+uint32_t Scoreboard::find(const RecordPool& pool, Seq at, AckResult& result) const {
+  if (head_ == kNone) return kNone;
   uint32_t index = head_;
-  if (sack_hint_ != kNone && seq_leq(pool[sack_hint_].start, block.start)) index = sack_hint_;
-  while (index != kNone && seq_leq(pool[index].end, block.start)) index = pool[index].next;
+  uint32_t distance = at - pool[head_].start;
+  const auto consider = [&](uint32_t other, uint32_t apart) {
+    if (apart >= distance) return;
+    distance = apart;
+    index = other;
+  };
+  consider(tail_, pool[tail_].end - at);
+  if (sack_hint_ != kNone) {
+    const Seq start = pool[sack_hint_].start;
+    consider(sack_hint_, seq_leq(start, at) ? at - start : start - at);
+  }
+  while (seq_lt(at, pool[index].start) || seq_leq(pool[index].end, at)) {
+    if (result.steps == 0) return kNone;
+    --result.steps;
+    index = seq_lt(at, pool[index].start) ? pool[index].previous : pool[index].next;
+    if (index == kNone) break;
+  }
+  return index;
+}
+
+void Scoreboard::sack(RecordPool& pool, SackBlock block, AckResult& result) {
+  uint32_t index = find(pool, block.start, result);
   while (index != kNone && seq_lt(pool[index].start, block.end)) {
     if ((pool[index].flags & SentRecord::kSacked) != 0) {
+      if (result.steps == 0) return;
+      --result.steps;
       sack_hint_ = index;
       index = pool[index].next;
       continue;
     }
     if (seq_lt(pool[index].start, block.start)) {
-      index = split(pool, index, block.start);
-      if (index == kNone) return;  // out of records: what is not marked is only sent once more
+      index = split_for_sack(pool, index, block.start);
+      if (index == kNone) return;
     }
-    if (seq_lt(block.end, pool[index].end) && split(pool, index, block.end) == kNone) return;
+    if (seq_lt(block.end, pool[index].end) && split_for_sack(pool, index, block.end) == kNone) {
+      return;
+    }
     mark_sacked(pool, index, result);
     index = merge_sacked(pool, index);
     sack_hint_ = index;
@@ -316,6 +367,7 @@ void Scoreboard::mark_front_lost(RecordPool& pool, uint32_t mss) {
 }
 
 void Scoreboard::unmark_losses(RecordPool& pool) {
+  uint32_t near = kNone;
   for (uint32_t index = head_; index != kNone; index = pool[index].next) {
     SentRecord& record = pool[index];
     if ((record.flags & SentRecord::kLost) == 0) continue;
@@ -323,7 +375,8 @@ void Scoreboard::unmark_losses(RecordPool& pool) {
     if ((record.flags & SentRecord::kRetransmitted) != 0) retransmitted_ -= record.length();
     lost_ -= record.length();
     record.flags &= SentRecord::kSentTwice;
-    if (!linked) link_by_time(pool, index);
+    if (!linked) link_by_time(pool, index, near);
+    near = index;
   }
   lost_hint_ = kNone;
 }
@@ -337,12 +390,13 @@ uint32_t Scoreboard::next_lost(const RecordPool& pool) {
   return lost_hint_;
 }
 
-void Scoreboard::on_retransmit(RecordPool& pool, uint32_t index, timer::Instant now) {
+void Scoreboard::on_retransmit(RecordPool& pool, uint32_t index, uint32_t n, timer::Instant now) {
   SentRecord& record = pool[index];
   if (record.in_network()) unlink_time(pool, index);
   if (record.flags & SentRecord::kLost) {
     if ((record.flags & SentRecord::kRetransmitted) == 0) retransmitted_ += record.length();
     record.flags |= SentRecord::kRetransmitted;
+    if (n < record.length()) record.flags |= SentRecord::kFrontOnly;
   }
   record.flags |= SentRecord::kSentTwice;
   record.sent = now;

@@ -26,6 +26,7 @@ struct SentRecord {
     kLost = 2,           // thought lost, and not known to have arrived since
     kRetransmitted = 4,  // lost, and sent again: that copy is in the network
     kSentTwice = 8,      // ever sent again: no RTT from it (Karn)
+    kFrontOnly = 16,     // of kRetransmitted: for want of a record, only its front was sent again
   };
   Seq start = 0;
   Seq end = 0;                    // exclusive; a FIN counts
@@ -54,12 +55,17 @@ class RecordPool {
   uint32_t take();  // kNone when empty
   void give(uint32_t index);
   uint32_t in_use() const { return in_use_; }
-  bool exhausted() const { return free_ == kNone; }
+  // So few are left that they are kept for cutting what must be sent again.
+  bool scarce() const { return count_ - in_use_ <= reserve_; }
+  // Three quarters are in use: nobody may take many.
+  bool crowded() const { return count_ - in_use_ <= count_ / 4; }
   SentRecord& operator[](uint32_t index) { return records_[index]; }
   const SentRecord& operator[](uint32_t index) const { return records_[index]; }
 
  private:
   std::unique_ptr<SentRecord[]> records_;
+  uint32_t count_;
+  uint32_t reserve_;
   uint32_t free_ = kNone;
   uint32_t in_use_ = 0;
 };
@@ -74,6 +80,7 @@ struct AckResult {
   uint32_t delivered = 0;      // bytes newly acknowledged or sacked
   uint32_t sacked = 0;         // of these, by SACK
   uint32_t newly_lost = 0;
+  uint32_t steps = 512;         // records that its SACK blocks may still make us walk past
   bool retransmitted = false;   // a record that was sent twice was among the acknowledged
   timer::Duration longest{-1};  // RTT of the first-sent record newly delivered; -1: none to be had
   timer::Duration shortest{-1};
@@ -83,17 +90,22 @@ class Scoreboard {
  public:
   static constexpr uint32_t kNone = RecordPool::kNone;
   static constexpr uint32_t kMaxRecords = 8192;
+  // What a connection may have in flight while the pool is crowded by others.
+  static constexpr uint32_t kFairShare = 64;
 
   bool empty() const { return head_ == kNone; }
-  // push() will find a record.
-  bool has_room(const RecordPool& pool) const { return count_ < kMaxRecords && !pool.exhausted(); }
+  // push() will find a record, and retransmission some more: new data never takes the last ones.
+  bool has_room(const RecordPool& pool) const {
+    return count_ < kMaxRecords / 2 && !pool.scarce() && (count_ < kFairShare || !pool.crowded());
+  }
   // A first transmission at the end of the sequence. False when there is no record left.
   bool push(RecordPool& pool, Seq start, Seq end, rte_mbuf* segment, const uint8_t* data,
             timer::Instant now);
   // The cumulative acknowledgment: frees what lies before una. Call before the send queue frees its
   // bytes.
   void acknowledge(RecordPool& pool, Seq una, AckResult& result);
-  // One SACK block within (una, nxt].
+  // One SACK block within (una, nxt]. What lies too far from anything known, or finds no record to
+  // be cut with, is not marked, and at worst sent once more.
   void sack(RecordPool& pool, SackBlock block, AckResult& result);
   void clear(RecordPool& pool);
 
@@ -120,7 +132,8 @@ class Scoreboard {
   uint32_t next_lost(const RecordPool& pool);
   // Makes the record [start, start + n) and the rest another one. False when there is none left.
   bool trim_record(RecordPool& pool, uint32_t index, uint32_t n);
-  void on_retransmit(RecordPool& pool, uint32_t index, timer::Instant now);
+  // Its first n bytes were sent again.
+  void on_retransmit(RecordPool& pool, uint32_t index, uint32_t n, timer::Instant now);
   // The last record, for a tail loss probe.
   uint32_t tail() const { return tail_; }
   uint32_t head() const { return head_; }
@@ -137,12 +150,14 @@ class Scoreboard {
  private:
   void deliver(const SentRecord& record, Seq end, AckResult& result);
   uint32_t split(RecordPool& pool, uint32_t index, Seq at);
+  uint32_t split_for_sack(RecordPool& pool, uint32_t index, Seq at);
+  uint32_t find(const RecordPool& pool, Seq at, AckResult& result) const;
   void remove(RecordPool& pool, uint32_t index);
   void mark_lost(RecordPool& pool, uint32_t index);
   void mark_sacked(RecordPool& pool, uint32_t index, AckResult& result);
   uint32_t merge_sacked(RecordPool& pool, uint32_t index);
   void link_newest(RecordPool& pool, uint32_t index);
-  void link_by_time(RecordPool& pool, uint32_t index);
+  void link_by_time(RecordPool& pool, uint32_t index, uint32_t near);
   void unlink_time(RecordPool& pool, uint32_t index);
   bool sent_before_latest(const SentRecord& record) const;
 

@@ -150,24 +150,21 @@ void Connection::on_loss_timer() {
   if (state_ != State::closed) set_loss_timer();
 }
 
+bool Connection::stalled_too_long() const {
+  return options_.stall_timeout != timer::Duration() && stalled_at_ != timer::kNever &&
+         core_->now - stalled_at_ >= options_.stall_timeout;
+}
+
 // RFC 6298 section 5.4 to 5.6.
 void Connection::on_retransmission_timeout() {
   const timer::Instant now = core_->now;
   ++timeouts_;
   ++core_->stats.timeouts;
   const bool handshake = !synchronized();
-  if (!handshake && options_.user_timeout != timer::Duration() &&
-      now - progress_at_ >= options_.user_timeout) {
-    return fail(Failure::timed_out);
-  }
-  if (snd_wnd_ == 0) {
-    // The peer shut its window over what was sent, and lives: as long as the persist timer's peer.
-    if (stalled_at_ == timer::kNever) stalled_at_ = now;
-    const timer::Duration patience = options_.stall_timeout;
-    if (patience != timer::Duration() && now - stalled_at_ >= patience) {
-      return fail(Failure::timed_out);
-    }
-  }
+  const bool silent =
+      options_.user_timeout != timer::Duration() && now - progress_at_ >= options_.user_timeout;
+  // A peer that shut its window on what was under way throws it away, and says so each time.
+  if (!handshake && (silent || stalled_too_long())) return fail(Failure::timed_out);
   const uint32_t flight = in_flight();
   if (backoff_ < 16) ++backoff_;
   restart_timeout();
@@ -218,7 +215,7 @@ void Connection::on_tail_probe() {
       probe_was_old_ = false;  // nothing old was repeated: its ACK would say nothing
       return;
     }
-    board_.on_retransmit(core_->records, index, core_->now);
+    board_.on_retransmit(core_->records, index, record.length(), core_->now);
     ++retransmissions_;
     ++core_->stats.retransmissions;
     bytes_retransmitted_ += bytes;
@@ -233,9 +230,7 @@ void Connection::on_persist() {
   const timer::Instant now = core_->now;
   const bool silent = options_.user_timeout != timer::Duration() &&
                       now - std::max(last_received_, stalled_at_) >= options_.user_timeout;
-  const bool stalled =
-      options_.stall_timeout != timer::Duration() && now - stalled_at_ >= options_.stall_timeout;
-  if (silent || stalled) return fail(Failure::timed_out);
+  if (silent || stalled_too_long()) return fail(Failure::timed_out);
   ++core_->stats.window_probes;
   if (backoff_ < 16) ++backoff_;
   if (snd_wnd_ == 0 || !send_new(true)) send_ack(snd_una_ - 1);

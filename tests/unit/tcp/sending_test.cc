@@ -1,35 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 // What is sent, when, and again: RFC 6298, RFC 5681, RFC 6675, RFC 8985, windows, buffers.
-#include <algorithm>
+#include "sending.h"
 
-#include "script.h"
+#include <algorithm>
 
 namespace isthmus::tcp {
 namespace {
 
 using namespace std::chrono_literals;
 using stats::Reason;
-
-class Sending : public Script {
- protected:
-  static SegmentOptions sack_syn() {
-    SegmentOptions options = syn_options();
-    options.sack_permitted = true;
-    return options;
-  }
-  In sack(uint32_t acknowledgment, std::initializer_list<SackBlock> blocks) {
-    In in{.acknowledgment = acknowledgment};
-    for (const SackBlock& block : blocks) in.options.sack[in.options.sack_count++] = block;
-    return in;
-  }
-  // Bytes of all packets that left.
-  uint32_t drain() {
-    uint32_t bytes = 0;
-    while (anything_out()) bytes += out().length;
-    return bytes;
-  }
-};
 
 TEST_F(Sending, OneLargePacketWithSegmentationFlags) {
   open_passive();

@@ -219,7 +219,7 @@ TEST(Scoreboard, AgreesWithAModelOfSingleBytes) {
             const uint32_t lost = board.next_lost(pool);
             if (lost == Scoreboard::kNone) break;
             ASSERT_TRUE(board.trim_record(pool, lost, 1 + random() % 2000));
-            board.on_retransmit(pool, lost, now);
+            board.on_retransmit(pool, lost, pool[lost].length(), now);
           }
       }
       ASSERT_TRUE(board.consistent(pool, base + una, base + static_cast<Seq>(model.size())))
