@@ -43,7 +43,8 @@ def main() -> int:
         return report.close()
     report.ok("build")
     for suite in ("unit", "sim", "interop"):
-        programs.run(report, "release", chosen("release", suite))
+        programs.run(report, "release", chosen("release", suite), slower=4 if arguments.long else 1,
+                     long=arguments.long)
     for suite in interop.SUITES:
         if wanted(suite):
             interop.run(report, suite)

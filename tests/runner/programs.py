@@ -67,7 +67,7 @@ def unprivileged() -> list[str]:
 
 
 def run(report: Report, flavour: str, chosen: list[Program], slower: int = 1,
-        arguments: tuple[str, ...] = ()) -> None:
+        arguments: tuple[str, ...] = (), long: bool = False) -> None:
     """Runs programs, as many at once as there are processors, and counts their test cases."""
     prefix = unprivileged()
     # Kernel interfaces are made with privileges, in a network namespace that nobody else is in.
@@ -78,11 +78,11 @@ def run(report: Report, flavour: str, chosen: list[Program], slower: int = 1,
             for program in chosen:
                 wrapper = isolated if PRIVILEGED in program.suites else prefix
                 pool.submit(_run_one, report, flavour, program, wrapper, Path(scratch), slower,
-                            arguments)
+                            arguments, long)
 
 
 def _run_one(report: Report, flavour: str, program: Program, prefix: list[str], scratch: Path,
-             slower: int, arguments: tuple[str, ...]) -> None:
+             slower: int, arguments: tuple[str, ...], long: bool) -> None:
     name = program.name if flavour == "release" else f"{flavour}:{program.name}"
     try:
         results = scratch / f"{program.name}.xml"
@@ -94,6 +94,8 @@ def _run_one(report: Report, flavour: str, program: Program, prefix: list[str], 
         }
         if flavour == "sanitize":  # the release run has the thousand; here they cost ten times more
             environment["ISTHMUS_SEEDS"] = "150"
+        elif long:  # every seed that is promised, not the subset
+            environment["ISTHMUS_LONG"] = "1"
         log = ROOT / "build" / flavour / f"{program.name}.log"
         started = time.monotonic()
         with log.open("w") as out:

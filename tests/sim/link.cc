@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "sim/link.h"
 
-#include <cstdio>
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "packet/chain.h"
@@ -12,7 +12,6 @@
 namespace isthmus::sim {
 namespace {
 
-using packet::Ipv4;
 using packet::Ipv6;
 using packet::Tcp;
 
@@ -33,52 +32,31 @@ rte_mbuf* mbuf_of(const std::vector<uint8_t>& bytes, const packet::Pools& pools)
   return chain.release();
 }
 
-std::string describe(const std::vector<uint8_t>& bytes) {
-  const bool v4 = bytes[0] >> 4 == 4;
-  const size_t l3 = v4 ? (bytes[0] & 0xfu) * 4 : sizeof(Ipv6);
-  const uint8_t protocol = v4 ? bytes[9] : bytes[6];
-  if (protocol != packet::kProtoTcp || bytes.size() < l3 + sizeof(Tcp)) {
-    return fmt::format("protocol {} length {}", protocol, bytes.size());
+// It carries the end of what its sender had to say.
+bool ends_a_flight(const std::vector<uint8_t>& packet) {
+  const bool v4 = packet[0] >> 4 == 4;
+  const size_t l3 = v4 ? (packet[0] & 0xfu) * 4 : sizeof(Ipv6);
+  if ((v4 ? packet[9] : packet[6]) != packet::kProtoTcp || packet.size() < l3 + sizeof(Tcp)) {
+    return false;
   }
-  const auto& tcp = *reinterpret_cast<const Tcp*>(bytes.data() + l3);
-  std::string flags;
-  for (unsigned i = 0; i < 8; ++i) {
-    if ((tcp.flags & (1u << i)) != 0) flags += "FSRPAUEC"[i];
-  }
-  const size_t payload = bytes.size() - std::min(bytes.size(), l3 + tcp.header_length());
-  std::string text = fmt::format("{} > {} {} seq {} ack {} win {} len {}", tcp.source_port.get(),
-                                 tcp.destination_port.get(), flags, tcp.sequence.get(),
-                                 tcp.acknowledgment.get(), tcp.window.get(), payload);
-  for (size_t i = l3 + sizeof(Tcp); i < std::min(bytes.size(), l3 + tcp.header_length()); ++i) {
-    text += fmt::format("{}{:02x}", i == l3 + sizeof(Tcp) ? " opt " : "", bytes[i]);
-  }
-  return text;
+  const auto& tcp = *reinterpret_cast<const Tcp*>(packet.data() + l3);
+  return (tcp.flags & (Tcp::kPsh | Tcp::kFin)) != 0;
 }
 
 }  // namespace
 
-void PacketLog::add(timer::Instant now, int side, const char* fate,
-                    const std::vector<uint8_t>& packet) {
-  text_ +=
-      fmt::format("{:.6f} {} {} {}\n", static_cast<double>(now.time_since_epoch().count()) / 1e6,
-                  side, fate, describe(packet));
-  if (keep_) kept_.push_back({now, packet});
-}
-
-bool PacketLog::write_pcap(const std::string& path) const {
-  FILE* file = std::fopen(path.c_str(), "wb");
-  if (file == nullptr) return false;
-  const uint32_t header[] = {0xa1b2c3d4, 0x00040002, 0, 0, 262144, 101};  // raw IP
-  std::fwrite(header, sizeof header, 1, file);
-  for (const Kept& packet : kept_) {
-    const auto micros = packet.at.time_since_epoch().count();
-    const auto length = static_cast<uint32_t>(packet.bytes.size());
-    const uint32_t record[] = {static_cast<uint32_t>(micros / 1'000'000),
-                               static_cast<uint32_t>(micros % 1'000'000), length, length};
-    std::fwrite(record, sizeof record, 1, file);
-    std::fwrite(packet.bytes.data(), 1, length, file);
-  }
-  return std::fclose(file) == 0;
+std::string describe(const LinkModel& m) {
+  std::string text = fmt::format(
+      "delay {} us jitter {} us loss {} tail {} burst {}/{} every {} reorder {} by {} us",
+      m.delay.count(), m.jitter.count(), m.loss, m.tail_loss, m.burst.enter, m.burst.leave,
+      m.lose_every, m.reorder, m.reorder_delay.count());
+  text += fmt::format(" duplicate {} corrupt {} mtu {}{} cut {}", m.duplicate, m.corrupt, m.mtu,
+                      m.black_hole < m.mtu ? fmt::format(" hole {}", m.black_hole) : "", m.segment);
+  if (m.bits_per_second == 0) return text;
+  text += fmt::format(" rate {} queue {} bytes", m.bits_per_second, m.queue_bytes);
+  if (m.queue_packets != UINT32_MAX) text += fmt::format(" {} packets", m.queue_packets);
+  if (m.mark_bytes != UINT32_MAX) text += fmt::format(" marks from {}", m.mark_bytes);
+  return text;
 }
 
 Link::Link(Scheduler& scheduler, const packet::Pools& pools, uint64_t seed, PacketLog* log)
@@ -110,57 +88,95 @@ void Link::send(int from, rte_mbuf* packet) {
   rte_pktmbuf_free(packet);
 }
 
+void Link::log(int from, const char* fate, const std::vector<uint8_t>& bytes) {
+  if (log_ != nullptr) log_->add(scheduler_.now(), from, fate, bytes);
+}
+
 void Link::put(int from, std::vector<uint8_t> bytes) {
   Direction& direction = directions_[from];
   const LinkModel& model = direction.model;
-  const timer::Instant now = scheduler_.now();
   const uint64_t number = direction.count++;
+  direction.bytes += bytes.size();
   if (watcher_) watcher_(from, bytes);
-  timer::Instant leaves = now;
-  if (model.bits_per_second != 0) {
-    const auto backlog =
-        static_cast<uint64_t>(std::max<int64_t>((direction.free_at - now).count(), 0)) *
-        model.bits_per_second / 8'000'000;
-    if (backlog + bytes.size() > model.queue_bytes) {
-      ++direction.lost;
-      if (log_ != nullptr) log_->add(now, from, "full", bytes);
-      return;
-    }
-    leaves =
-        std::max(now, direction.free_at) +
-        timer::Duration(static_cast<int64_t>(bytes.size() * 8'000'000 / model.bits_per_second));
-    direction.free_at = leaves;
+  middlebox_.rewrite(from, bytes);
+  timer::Instant leaves = scheduler_.now();
+  const char* fate = nullptr;
+  if (model.segment && bytes.size() > model.black_hole) {
+    fate = "hole";
+  } else if (!pass_bottleneck(direction, bytes, leaves)) {
+    fate = "full";
+  } else if ((rule_ && rule_(from, number, bytes)) || loses(direction, bytes)) {
+    fate = "lost";
   }
-  if ((rule_ && rule_(from, number, bytes)) || chance(model.loss)) {
+  if (fate != nullptr) {
     ++direction.lost;
-    if (log_ != nullptr) log_->add(now, from, "lost", bytes);
-    return;
+    return log(from, fate, bytes);
   }
+  fate = "sent";
+  const timer::Instant arrives = arrival(direction, leaves, fate);
+  if (chance(model.corrupt)) {
+    const uint64_t bit = random_() % (bytes.size() * 8);
+    log(from, "flip", bytes);
+    bytes[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
+  } else {
+    log(from, fate, bytes);
+  }
+  if (chance(model.duplicate)) arrive(from, arrives + model.delay / 4, bytes);
+  arrive(from, arrives, std::move(bytes));
+}
+
+bool Link::pass_bottleneck(Direction& direction, std::vector<uint8_t>& bytes,
+                           timer::Instant& leaves) {
+  const LinkModel& model = direction.model;
+  if (model.bits_per_second == 0) return true;
+  const timer::Instant now = scheduler_.now();
+  while (!direction.queue.empty() && direction.queue.front() <= now) direction.queue.pop_front();
+  const auto backlog =
+      static_cast<uint64_t>(std::max<int64_t>((direction.free_at - now).count(), 0)) *
+      model.bits_per_second / 8'000'000;
+  if (backlog + bytes.size() > model.queue_bytes || direction.queue.size() >= model.queue_packets) {
+    return false;
+  }
+  if (backlog > model.mark_bytes && mark_congestion(bytes)) ++direction.marked;
+  leaves = std::max(now, direction.free_at) +
+           timer::Duration(static_cast<int64_t>(bytes.size() * 8'000'000 / model.bits_per_second));
+  direction.free_at = leaves;
+  direction.queue.push_back(leaves);
+  return true;
+}
+
+bool Link::loses(Direction& direction, const std::vector<uint8_t>& bytes) {
+  const LinkModel& model = direction.model;
+  if (model.burst.enter > 0) {
+    const bool was_bad = direction.bad;
+    const timer::Instant now = scheduler_.now();
+    direction.bad = was_bad ? !chance(model.burst.leave) : chance(model.burst.enter);
+    if (!was_bad) direction.bad_since = now;
+    if (now - direction.bad_since > model.burst.longest) direction.bad = false;
+    if (direction.bad && chance(model.burst.loss)) return true;
+  }
+  if (model.lose_every != 0 && direction.count % model.lose_every == 0) return true;
+  if (model.tail_loss > 0 && ends_a_flight(bytes) && chance(model.tail_loss)) return true;
+  return chance(model.loss);
+}
+
+timer::Instant Link::arrival(Direction& direction, timer::Instant leaves, const char*& fate) {
+  const LinkModel& model = direction.model;
   timer::Duration extra{};
   if (model.jitter.count() != 0) {
     extra = timer::Duration(
         static_cast<int64_t>(random_() % static_cast<uint64_t>(model.jitter.count())));
   }
   timer::Instant arrives = leaves + model.delay + extra;
-  const char* fate = "sent";
   if (chance(model.reorder)) {
     fate = "late";
-    arrives += timer::Duration(static_cast<int64_t>(
-        random_() % static_cast<uint64_t>(std::max<int64_t>(model.reorder_delay.count(), 1))));
-  } else {
-    arrives = std::max(arrives, direction.last_at);
-    direction.last_at = arrives;
+    return arrives +
+           timer::Duration(static_cast<int64_t>(random_() % static_cast<uint64_t>(std::max<int64_t>(
+                                                                model.reorder_delay.count(), 1))));
   }
-  if (chance(model.corrupt)) {
-    fate = "flip";
-    const uint64_t bit = random_() % (bytes.size() * 8);
-    if (log_ != nullptr) log_->add(now, from, fate, bytes);
-    bytes[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
-  } else if (log_ != nullptr) {
-    log_->add(now, from, fate, bytes);
-  }
-  if (chance(model.duplicate)) arrive(from, arrives + model.delay / 4, bytes);
-  arrive(from, arrives, std::move(bytes));
+  arrives = std::max(arrives, direction.last_at);
+  direction.last_at = arrives;
+  return arrives;
 }
 
 void Link::arrive(int from, timer::Instant when, std::vector<uint8_t> bytes) {

@@ -198,6 +198,7 @@ TEST(Behaviour, DeadPathIsReported) {
   Scenario s = path(4 << 20);
   s.options[0].user_timeout = s.options[1].user_timeout = 30s;
   s.options[1].keepalive_idle = 30s;
+  s.may_time_out = true;
   s.lose_if = [](int, uint64_t number, const std::vector<uint8_t>&) { return number > 500; };
   TcpRun run(s);
   EXPECT_EQ(run.finish(), "");

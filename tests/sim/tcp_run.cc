@@ -49,75 +49,6 @@ timer::Instant start_of(const Scenario& scenario, const tcp::Secrets& secrets) {
 
 }  // namespace
 
-Scenario random_scenario(uint64_t seed) {
-  std::mt19937_64 random(seed);
-  const auto upto = [&](uint64_t n) { return random() % (n + 1); };
-  const auto one_in = [&](uint64_t n) { return random() % n == 0; };
-  Scenario s;
-  s.seed = seed;
-  s.link.delay = std::chrono::microseconds(20 + upto(40'000) / (1 + upto(20)));
-  s.link.jitter = std::chrono::microseconds(one_in(2) ? upto(3'000) : 0);
-  // Half of the seeds have the full five percent, with reordering.
-  s.link.loss = one_in(2) ? 0.05 : one_in(3) ? 0 : 0.001 * static_cast<double>(upto(100));
-  s.link.reorder = one_in(4) ? 0 : 0.001 * static_cast<double>(upto(200));
-  s.link.reorder_delay = std::chrono::microseconds(1 + upto(10'000));
-  s.link.duplicate = one_in(2) ? 0.02 : 0;
-  s.link.corrupt = one_in(2) ? 0.01 : 0;
-  if (one_in(3)) s.link.bits_per_second = 1'000'000 + upto(200'000'000);
-  s.link.queue_bytes = static_cast<uint32_t>(20'000 + upto(200'000));
-  s.link.mtu = static_cast<uint16_t>(one_in(4) ? 576 + upto(8'424) : 1500);
-  s.link.segment = !one_in(4);
-  s.ipv6 = one_in(2);
-  s.held = one_in(4);
-  s.simultaneous_open = !s.held && one_in(10);
-  s.before_wrap = one_in(2) ? static_cast<uint32_t>(1 + upto(0x100) + upto(1) * upto(200'000)) : 0;
-  s.wraps = static_cast<int>(upto(1));
-  for (int side = 0; side < 2; ++side) {
-    tcp::Config& config = s.config[side];
-    config.max_connections = 16;
-    config.max_time_wait = 16;
-    config.max_sent_records = one_in(8) ? 24 : 4096;
-    config.max_gaps = one_in(8) ? 6 : 1024;
-    config.receive_buffer = one_in(6) ? static_cast<uint32_t>(600 + upto(8'000))
-                                      : 65'536 + static_cast<uint32_t>(upto(200'000));
-    config.max_receive_buffer = config.receive_buffer * (one_in(2) ? 1 : 4);
-    config.send_buffer = 16'384 + static_cast<uint32_t>(upto(250'000));
-    config.max_send_buffer = config.send_buffer * (one_in(2) ? 1 : 2);
-    tcp::Options& options = s.options[side];
-    options.mtu = static_cast<uint16_t>(s.link.mtu);
-    options.handshake_timeout = std::chrono::seconds(60);
-    options.nagle = one_in(4);
-    if (one_in(5)) options.congestion = tcp::CongestionControl::reno;
-    if (one_in(4)) options.keepalive_idle = std::chrono::seconds(20);
-    Behaviour& user = s.user[side];
-    user.bytes = one_in(5) ? upto(3) : upto(uint64_t{1} << (8 + upto(14)));
-    user.chunk = static_cast<uint32_t>(1 + upto(one_in(3) ? 2'000 : 20'000));
-    // Each chunk is a buffer of its own; both queues full of them must fit the pools.
-    const uint64_t queue = std::min<uint64_t>(user.bytes, config.max_send_buffer);
-    user.chunk = std::max(user.chunk, static_cast<uint32_t>(queue / 1'500 + 1));
-    if (one_in(3)) user.read = static_cast<uint32_t>(1 + upto(10'000));
-    if (one_in(3)) user.read_pause = std::chrono::microseconds(upto(2'000));
-    if (one_in(5)) {
-      user.stall_at = upto(100'000);
-      user.stall_for = std::chrono::milliseconds(upto(20'000));
-    }
-    if (one_in(12)) user.abort_at = 1 + upto(100'000);
-    user.close_after_peer = side == 1 && one_in(3);
-  }
-  return s;
-}
-
-std::string describe(const Scenario& s) {
-  return fmt::format(
-      "delay {} us jitter {} us loss {} reorder {} duplicate {} corrupt {} rate {} mtu {} cut {} "
-      "v6 {} "
-      "held {} simultaneous {} bytes {}/{} receive buffers {}/{}",
-      s.link.delay.count(), s.link.jitter.count(), s.link.loss, s.link.reorder, s.link.duplicate,
-      s.link.corrupt, s.link.bits_per_second, s.link.mtu, s.link.segment, s.ipv6, s.held,
-      s.simultaneous_open, s.user[0].bytes, s.user[1].bytes, s.config[0].receive_buffer,
-      s.config[1].receive_buffer);
-}
-
 TcpRun::TcpRun(const Scenario& scenario)
     : scenario_(scenario),
       secrets_{secrets_of(scenario.seed, 0), secrets_of(scenario.seed, 1)},
@@ -128,7 +59,10 @@ TcpRun::TcpRun(const Scenario& scenario)
       started_at_(scheduler_.now()),
       done_at_(scheduler_.now()) {
   log_.keep_packets(scenario.keep_packets);
-  link_.model(0) = link_.model(1) = scenario.link;
+  log_.write_text(scenario.write_log || scenario.keep_packets);
+  link_.model(0) = scenario.link;
+  link_.model(1) = scenario.back.value_or(scenario.link);
+  link_.middlebox() = scenario.middlebox;
   if (scenario.lose_if) link_.lose_if(scenario.lose_if);
   link_.watch([this](int from, const std::vector<uint8_t>& packet) { watch_window(from, packet); });
   for (int side = 0; side < 2; ++side) {
@@ -170,7 +104,7 @@ void TcpRun::open() {
 }
 
 // No end may take back what it has offered (RFC 9293 SHLD-14), but for what rounding to the window
-// scale takes (RFC 7323 section 2.4).
+// scale takes (RFC 7323 section 2.4); and none may send beyond what the other has offered.
 void TcpRun::watch_window(int from, const std::vector<uint8_t>& packet) {
   const size_t l3 = packet[0] >> 4 == 4 ? 20 : 40;
   const auto& header = *reinterpret_cast<const packet::Tcp*>(packet.data() + l3);
@@ -180,16 +114,32 @@ void TcpRun::watch_window(int from, const std::vector<uint8_t>& packet) {
   if (!tcp::parse_options({packet.data() + l3 + 20, header.header_length() - 20}, syn, options)) {
     error_ = "an option of ours is malformed";
   }
-  if (syn) edge.scale = options.scale;
+  if (syn) {
+    edge.scale = options.scale;
+    edges_[1 - from].heard_scale =
+        options.has_scale && (scenario_.middlebox.strip_scale >> from & 1) == 0;
+  }
+  check_right_edge(from, header, packet.size() - l3 - header.header_length());
   if ((header.flags & packet::Tcp::kRst) != 0 || (header.flags & packet::Tcp::kAck) == 0) return;
-  // Scaling is on only when both asked for it; here both always do.
-  const uint32_t window = header.window.get() << (syn ? 0 : edge.scale);
+  const uint8_t scale = edge.heard_scale ? edge.scale : 0;
+  const uint32_t window = header.window.get() << (syn ? 0 : scale);
   const uint32_t right = header.acknowledgment.get() + window;
-  if (edge.known && tcp::seq_lt(right + (1u << edge.scale) - 1, edge.right)) {
+  if (edge.known && tcp::seq_lt(right + (1u << scale) - 1, edge.right)) {
     error_ = fmt::format("side {} took its window back by {}", from, edge.right - right);
   }
   edge.right = edge.known ? tcp::seq_max(edge.right, right) : right;
   edge.known = true;
+}
+
+// Where a middlebox took the scale from one SYN the ends disagree, and only the receiver is right.
+void TcpRun::check_right_edge(int from, const packet::Tcp& header, size_t payload) {
+  const Edge& peer = edges_[1 - from];
+  if (!peer.known || payload == 0 || edges_[from].heard_scale != peer.heard_scale) return;
+  const uint32_t end = header.sequence.get() + static_cast<uint32_t>(payload);
+  const uint32_t seen = end + scenario_.middlebox.shift[from];
+  if (tcp::seq_lt(peer.right, seen)) {
+    error_ = fmt::format("side {} sent {} bytes beyond the window", from, seen - peer.right);
+  }
 }
 
 void TcpRun::check_connections() {
@@ -230,6 +180,8 @@ std::string TcpRun::verdict() const {
                       users_[1]->failure() != tcp::Failure::none;
   for (int side = 0; side < 2; ++side) {
     const User& user = *users_[side];
+    const bool gave_up = user.failure() == tcp::Failure::timed_out && user.connected();
+    if (gave_up && !scenario_.may_time_out) return fmt::format("side {} gave up", side);
     if (user.connection() != nullptr) return fmt::format("side {} never heard the end", side);
     const uint64_t expected = scenario_.user[1 - side].bytes;
     if (user.taken() > expected) return fmt::format("side {} got more than was sent", side);

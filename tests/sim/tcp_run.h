@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "packet/headers.h"
 #include "sim/link.h"
 #include "sim/scheduler.h"
 #include "sim/tcp_host.h"
@@ -15,7 +17,9 @@ namespace isthmus::sim {
 
 struct Scenario {
   uint64_t seed = 1;
-  LinkModel link;  // both directions
+  LinkModel link;                 // from side 0, and both directions unless back says otherwise
+  std::optional<LinkModel> back;  // from side 1
+  Middlebox middlebox;
   tcp::Config config[2];
   tcp::Options options[2];
   Behaviour user[2];  // 0 connects, 1 accepts
@@ -25,7 +29,9 @@ struct Scenario {
   // The initial sequence number of side 0 or 1 lies this far below 2^32; 0: anywhere.
   uint32_t before_wrap = 0;
   int wraps = 0;
-  bool keep_packets = false;
+  bool may_time_out = false;  // the path is so bad that giving up is right
+  bool write_log = true;
+  bool keep_packets = false;  // for a pcap file
   std::function<bool(int, uint64_t, const std::vector<uint8_t>&)> lose_if;
 };
 
@@ -54,13 +60,16 @@ class TcpRun {
   timer::Duration elapsed() const { return done_at_ - started_at_; }
 
  private:
+  // What a side has told of its window.
   struct Edge {
     bool known = false;
+    bool heard_scale = false;  // the other side's SYN had the option when it came here
     uint8_t scale = 0;
     uint32_t right = 0;
   };
   void open();
   void watch_window(int from, const std::vector<uint8_t>& packet);
+  void check_right_edge(int from, const packet::Tcp& header, size_t payload);
   void check_connections();
   std::string verdict() const;
 
