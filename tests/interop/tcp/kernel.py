@@ -31,8 +31,14 @@ def ip(*lines: str) -> None:
 
 def configure(interface: str) -> None:
     """Addresses, and our end as a neighbour that needs not be asked for."""
-    ip(f"addr add {V4}/24 dev {interface}", f"addr add {V6}/64 dev {interface} nodad",
-       f"neigh replace {OUR_V4} lladdr {OUR_MAC} nud permanent dev {interface}",
+    ip(f"addr add {V4}/24 dev {interface}",
+       f"neigh replace {OUR_V4} lladdr {OUR_MAC} nud permanent dev {interface}")
+    configure_v6(interface)
+
+
+def configure_v6(interface: str) -> None:
+    """The same for IPv6, also after a time with an MTU that IPv6 can't live with."""
+    ip(f"addr replace {V6}/64 dev {interface} nodad",
        f"neigh replace {OUR_V6} lladdr {OUR_MAC} nud permanent dev {interface}")
 
 

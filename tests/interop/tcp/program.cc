@@ -41,6 +41,10 @@ tcp::Options read_options(const Json& json) {
   options.keepalive_idle = milliseconds(json, "keepalive_idle", options.keepalive_idle);
   options.keepalive_interval = milliseconds(json, "keepalive_interval", options.keepalive_interval);
   options.nagle = json.value("nagle", options.nagle);
+  const std::string ecn = json.value("ecn", "passive");
+  options.ecn = ecn == "off"      ? tcp::Ecn::off
+                : ecn == "active" ? tcp::Ecn::active
+                                  : tcp::Ecn::passive;
   if (json.value("congestion", "cubic") == "reno") {
     options.congestion = tcp::CongestionControl::reno;
   }

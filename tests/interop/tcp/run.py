@@ -39,7 +39,8 @@ def main() -> int:
         os.execvp("unshare", ["unshare", "--net", sys.executable, *sys.argv])
     import cells  # reads the namespace's settings
     importlib.import_module(f"cells_{group}")
-    chosen = [each for each in cells.CELLS if each.group == group and piece in each.name]
+    chosen = sorted((each for each in cells.CELLS if each.group == group and piece in each.name),
+                    key=lambda each: each.config)
     suite = xml.Element("testsuite", name=f"interop-tcp-{group}")
     failures = 0
     for config, share in itertools.groupby(chosen, key=lambda each: each.config):
