@@ -26,9 +26,10 @@ gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   const config::Limits& limits = setting.config.limits;
   // Most flows are translated packet by packet; those that end here cost kilobytes each.
   const uint32_t terminated = std::max(limits.flows / 4, 1U);
-  // What may lie in queues is bounded by the buffers that there are; the rest of them stays for
-  // what is on its way.
-  const uint64_t buffers = uint64_t{setting.config.pools.large} * packet::kLargeRoom;
+  // What may lie in queues is bounded by the buffers that there are, of the size that there are
+  // fewer of: which one payload comes in is up to the port. The rest stays for what is on its way.
+  const uint64_t buffers = std::min(uint64_t{setting.config.pools.large} * packet::kLargeRoom,
+                                    uint64_t{setting.config.pools.small} * packet::kSmallRoom);
   gateway::WorkerConfig config;
   config.index = setting.index;
   config.workers = setting.workers;
@@ -46,7 +47,7 @@ gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   config.outbound.held_per_pod = limits.per_workload.pending_tunnels;
   config.inbound_streams = terminated;
   config.tcp.max_connections = limits.tunnels + terminated;
-  config.tcp.memory_budget = buffers / 2;
+  config.tcp.memory_budget = buffers / 4;
   fill_random(config.secrets);
   fill_random(config.random);
   fill_random(config.nat.key);

@@ -31,7 +31,7 @@ Connection::~Connection() {
   closed_ = true;
   while (table_.size() != 0) {
     Stream& stream = *table_.streams().back();
-    context_.received_bytes_ -= stream.received_.size();
+    forget(stream, stream.occupied_);
     table_.erase(stream);
     context_.give_back(stream);
   }
@@ -190,7 +190,15 @@ packet::Chain Connection::read(Stream& stream, uint32_t max) {
     n = stream.received_.whole_segments(n);
     bytes = stream.received_.split_front(n, context_.pools_.clones);
   }
-  context_.received_bytes_ -= n;
+  uint64_t freed = stream.occupied_;
+  if (!stream.received_.empty()) {
+    freed = bytes.occupied();
+    // A buffer that was cut in two stays where its rest is.
+    if (!bytes.empty() && !RTE_MBUF_DIRECT(bytes.tail())) {
+      freed -= bytes.tail()->buf_len + sizeof(rte_mbuf);
+    }
+  }
+  forget(stream, freed);
   const auto owed = static_cast<uint32_t>(std::min<uint64_t>(n, withheld_));
   withheld_ -= owed;
   credit_connection(owed);
@@ -198,10 +206,17 @@ packet::Chain Connection::read(Stream& stream, uint32_t max) {
   return bytes;
 }
 
+void Connection::forget(Stream& stream, uint64_t occupied) {
+  occupied = std::min(occupied, stream.occupied_);
+  stream.occupied_ -= occupied;
+  occupied_ -= occupied;
+  context_.received_ -= occupied;
+}
+
 void Connection::drop_received(Stream& stream) {
   const uint32_t n = stream.received_.size();
   stream.received_.clear();
-  context_.received_bytes_ -= n;
+  forget(stream, stream.occupied_);
   const auto owed = static_cast<uint32_t>(std::min<uint64_t>(n, withheld_));
   withheld_ -= owed;
   credit_connection(owed);

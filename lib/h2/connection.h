@@ -96,6 +96,9 @@ class Connection {
   std::span<const uint8_t> head() const { return std::span(staged_).first(staged_used_); }
   packet::Chain& payload() { return staged_payload_; }
   void head_sent() { staged_used_ = 0; }
+  // Its streams hold their share of a worker's memory that is used up: offer it no more bytes until
+  // some are read. Whoever keeps little is let go on, so that others' windows open.
+  bool overfull() const { return context_.overfull() && occupied_ > kLeastShare; }
   // Answers wait to be sent and receive() takes nothing before they are.
   bool blocked() const { return control_used_ + kControlReserve > kControlRoom; }
   // The last prepare() found no buffer to cut a payload: call it again later.
@@ -160,6 +163,7 @@ class Connection {
                    bool end);
   Stream* make_stream(uint32_t id);
   void drop_received(Stream& stream);
+  void forget(Stream& stream, uint64_t occupied);
   void credit_stream(Stream& stream, uint32_t bytes);
   void mark(Stream& stream, uint8_t pending);
   void mark_ready(Stream& stream);
@@ -188,6 +192,7 @@ class Connection {
   bool on_prefix();
   bool take_body(packet::Chain& bytes);
   bool deliver(packet::Chain& bytes, uint32_t n);
+  bool keep(Stream& stream, packet::Chain& bytes, uint32_t n);
   bool finish_frame();
   bool on_data_end();
   bool on_setting(Setting setting, uint32_t value);
@@ -228,6 +233,7 @@ class Connection {
   void stage(const FrameHeader& header, std::span<const uint8_t> payload);
   bool stage_window_update(uint32_t stream, uint32_t bytes, uint32_t max);
 
+  static constexpr uint64_t kLeastShare = 64u << 10;
   static constexpr uint32_t kControlRoom = 512;
   // What one received frame may need of it: a PING's answer with a GOAWAY behind it.
   static constexpr uint32_t kControlReserve = 64;
@@ -262,6 +268,7 @@ class Connection {
   // Receiving.
   int64_t receive_window_ = kDefaultWindow;  // what the peer may still send
   uint32_t credit_ = 0;                      // freed, not announced yet
+  uint64_t occupied_ = 0;                    // memory that the streams hold for what is unread
   uint64_t withheld_ = 0;                    // received above the worker's budget, no credit yet
   std::array<uint8_t, kFrameHeaderSize> header_;
   std::array<uint8_t, 8> prefix_;

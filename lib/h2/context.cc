@@ -28,7 +28,7 @@ Context::~Context() {
 }
 
 Usage Context::usage() const {
-  return {streams_in_use_, arena_.in_use(), received_bytes_};
+  return {streams_in_use_, arena_.in_use(), received_};
 }
 
 Stream* Context::take_stream() {

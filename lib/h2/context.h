@@ -18,8 +18,8 @@ namespace isthmus::h2 {
 struct ContextOptions {
   uint32_t streams = 4096;        // slots
   size_t hpack_bytes = 4u << 20;  // decoder tables of all connections
-  // Received bytes that all streams may hold before connections withhold their credit: what a slow
-  // reader makes us keep.
+  // Memory that what all streams have received may take before connections withhold their credit:
+  // what slow readers make us keep. At twice of it connections that keep much are read no more.
   uint64_t receive_budget = 32u << 20;
 };
 
@@ -27,7 +27,7 @@ struct ContextOptions {
 struct Usage {
   uint32_t streams = 0;
   size_t hpack_bytes = 0;
-  uint64_t received_bytes = 0;  // held by streams, not read yet
+  uint64_t received = 0;  // memory that streams hold for what is not read yet
 };
 
 class Context {
@@ -40,6 +40,8 @@ class Context {
   Context& operator=(const Context&) = delete;
 
   Usage usage() const;
+  // What streams have received takes twice the budget.
+  bool overfull() const { return received_ / 2 >= receive_budget_; }
 
  private:
   friend class Connection;
@@ -56,7 +58,7 @@ class Context {
   std::unique_ptr<Stream[]> streams_;
   Stream* free_streams_ = nullptr;
   uint32_t streams_in_use_ = 0;
-  uint64_t received_bytes_ = 0;
+  uint64_t received_ = 0;
   uint64_t receive_budget_;
   HeaderList list_;
   std::array<uint8_t, kMaxFrameSize> encoded_;  // one header block being made

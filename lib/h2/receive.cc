@@ -352,27 +352,39 @@ bool Connection::deliver(packet::Chain& bytes, uint32_t n) {
     stream->body_left_ -= n;
     return true;
   }
-  std::array<uint8_t, kCopiedPayload> small;
-  if (n <= small.size()) {
-    bytes.copy_out(0, std::span(small).first(n));
-    if (!stream->received_.append_copy(std::span(small).first(n), context_.pools_.small)) {
-      return false;
-    }
-    bytes.drop_front(n);
-  } else {
-    packet::Chain part = bytes.split_front(n, context_.pools_.clones);
-    if (part.empty()) return false;
-    stream->received_.append(std::move(part));
-  }
-  context_.received_bytes_ += n;
+  if (!keep(*stream, bytes, n)) return false;
   // A slow reader holds up its own stream; only above the worker's budget does it hold up its
   // connection.
-  if (context_.received_bytes_ <= context_.receive_budget_) {
+  if (context_.received_ <= context_.receive_budget_) {
     credit_connection(n);
   } else {
     withheld_ += n;
   }
   handler_.on_readable(*stream);
+  return true;
+}
+
+bool Connection::keep(Stream& stream, packet::Chain& bytes, uint32_t n) {
+  uint64_t weight = 0;
+  if (n > kCopiedPayload) {
+    packet::Chain part = bytes.split_front(n, context_.pools_.clones);
+    if (part.empty()) return false;
+    weight = part.occupied();
+    stream.received_.append(std::move(part));
+  } else {
+    std::array<uint8_t, kCopiedPayload> small;
+    bytes.copy_out(0, std::span(small).first(n));
+    const rte_mbuf* tail = stream.received_.tail();
+    if (!stream.received_.append_copy(std::span(small).first(n), context_.pools_.small)) {
+      return false;
+    }
+    bytes.drop_front(n);
+    const rte_mbuf* last = stream.received_.tail();
+    if (last != tail) weight = last->buf_len + sizeof(rte_mbuf);
+  }
+  stream.occupied_ += weight;
+  occupied_ += weight;
+  context_.received_ += weight;
   return true;
 }
 

@@ -197,6 +197,11 @@ void Transport::establish(const tls::HandshakeResult& result) {
 void Transport::receive() {
   // Streams bound what HTTP/2 keeps; as long as it takes everything, so do we.
   while (state_ == State::open && receive_h2()) {
+    // Readers hold it up; TCP's window closes next. Anybody's reading may end that.
+    if (h2_->overfull()) {
+      retry_ = true;
+      break;
+    }
     packet::Chain taken =
         ciphertext_.empty() ? tcp_->receive(kReceivePiece) : std::move(ciphertext_);
     // Without new bytes there may still be whole records that found no buffer before, or an end

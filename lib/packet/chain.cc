@@ -66,6 +66,12 @@ void Chain::append(Chain&& other) {
   other.head_ = nullptr;
 }
 
+uint64_t Chain::occupied() const {
+  uint64_t total = 0;
+  for (const rte_mbuf* m = head_; m != nullptr; m = m->next) total += m->buf_len + sizeof(rte_mbuf);
+  return total;
+}
+
 void Chain::clear() {
   while (head_ != nullptr) {
     rte_mbuf* next = head_->next;

@@ -39,6 +39,8 @@ class Chain {
   // Bytes in the chain.
   uint32_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
+  // Memory that its mbufs take: what a budget has to count, as a few bytes may hold a large buffer.
+  uint64_t occupied() const;
   // First segment, for walking by rte_mbuf::next; null when empty. Still owned by the chain.
   rte_mbuf* head() const { return head_; }
   rte_mbuf* tail() const { return tail_; }

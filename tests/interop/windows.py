@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import ssl
 import time
 
 from hyperframe import frame as frames
@@ -127,6 +129,47 @@ def _flood(peer: Peer, stream: int, window: int) -> int:
     return sent
 
 
+def connection_overrun(node: Node) -> None:
+    """Unread bytes close the connection's window at last, and DATA beyond it ends the connection."""
+    before = node.reasons().get("flow_control", 0)
+    with node.listen(APP) as listener, Peer(node) as peer:
+        streams = range(1, 161, 2)
+        apps = []
+        for stream in streams:
+            peer.open(stream, APP)
+            apps.append(accepted(listener))  # and nobody reads
+        room = {0: DEFAULT} | dict.fromkeys(streams, peer.settings[INITIAL_WINDOW_SIZE])
+        taken = 0
+        for stream in streams:
+            while room[stream] >= FRAME and _has_room(peer, room):
+                peer.data(stream, bytes(FRAME))
+                room[stream] -= FRAME
+                room[0] -= FRAME
+                taken += FRAME
+            if room[stream] >= FRAME:
+                break
+        expect(room[0] < FRAME, f"the connection took {taken} bytes that nobody reads, and more")
+        unused = next(stream for stream in streams if room[stream] > room[0] + FRAME)
+        # It may be cut off in the middle, before its GOAWAY is read.
+        with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+            peer.data(unused, bytes(FRAME))
+            expect_equal(peer.goaway(), wire.FLOW_CONTROL_ERROR, "GOAWAY's code")
+        expect_equal(node.reasons().get("flow_control", 0), before + 1, "overruns counted")
+        for app in apps:
+            app.close()
+
+
+def _has_room(peer: Peer, room: dict[int, int]) -> bool:
+    """Waits a little for the connection's window to open."""
+    for seconds in (0.01, 1.0):
+        if room[0] >= FRAME:
+            break
+        for frame in peer.quiet(seconds):
+            if isinstance(frame, frames.WindowUpdateFrame) and frame.stream_id in room:
+                room[frame.stream_id] += frame.window_increment
+    return room[0] >= FRAME
+
+
 def window_overflow(node: Node) -> None:
     """A window above 2^31-1 resets the stream, or ends the connection."""
     with node.listen(APP) as listener, Peer(node) as peer:
@@ -201,4 +244,4 @@ def _fill(peer: Peer, room: dict[int, int], stream: int, length: int,
 
 
 CASES = (one_byte_window, zero_window, negative_window, connection_window, stream_overrun,
-         window_overflow, settings_overflow, zero_increment, slow_reader)
+         connection_overrun, window_overflow, settings_overflow, zero_increment, slow_reader)
