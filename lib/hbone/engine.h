@@ -111,6 +111,7 @@ struct EngineStats {
   uint64_t failed = 0;       // transports that ended by a failure
   uint64_t tunnels_opened = 0;
   uint64_t tunnels_refused = 0;  // by either side, before any byte
+  uint64_t tunnels_retried = 0;  // refused undone, asked again on another transport
 };
 
 class Engine {

@@ -107,7 +107,7 @@ void Pool::cancel(Ticket ticket) {
 // Asks on a pooled transport, or waits for one that is being dialled.
 void Pool::place(Waiter& waiter) {
   Transport* dialling = nullptr;
-  Transport* usable = find_usable(waiter.key, dialling);
+  Transport* usable = find_usable(waiter, dialling);
   if (usable != nullptr) {
     if (!ask(waiter, *usable)) {
       fail(waiter, {Kind::full, 0, false, Reason::hbone_tunnels_full});
@@ -120,12 +120,14 @@ void Pool::place(Waiter& waiter) {
   WaiterList{dialling->first_waiter_, dialling->last_waiter_}.push(waiter);
 }
 
-Transport* Pool::find_usable(const PoolKey& key, Transport*& dialling) {
-  Transport* transport = buckets_[hash(key) & (buckets_.size() - 1)];
+Transport* Pool::find_usable(const Waiter& waiter, Transport*& dialling) {
+  Transport* transport = buckets_[hash(waiter.key) & (buckets_.size() - 1)];
   for (; transport != nullptr; transport = transport->bucket_next_) {
-    if (!(transport->key_ == key)) continue;
-    if (transport->opens_more()) return transport;
-    if (transport->dialling()) dialling = transport;
+    if (!(transport->key_ == waiter.key) || transport == waiter.refused_by) continue;
+    // Whoever was refused once asks within the limit that the peer's SETTINGS say.
+    const bool unknown = waiter.refused_by != nullptr && !transport->peer_ready();
+    if (transport->opens_more() && !unknown) return transport;
+    if (transport->dialling() || (transport->opens_more() && unknown)) dialling = transport;
   }
   return nullptr;
 }
@@ -196,6 +198,7 @@ void Pool::give_back(Waiter& waiter) {
   unlink(waiter);
   wheel_.cancel(waiter);
   waiter.failed = false;
+  waiter.refused_by = nullptr;
   waiter.handler = nullptr;
   ++waiter.generation;
   waiter.next = std::exchange(free_, &waiter);
@@ -206,7 +209,10 @@ void Pool::give_back(Waiter& waiter) {
 
 void Pool::on_open(Transport& transport) {
   WaiterList waiters{transport.first_waiter_, transport.last_waiter_};
-  while (transport.first_waiter_ != nullptr) {
+  // Some may go on waiting here, behind those.
+  const Waiter* last = transport.last_waiter_;
+  for (bool more = last != nullptr; more;) {
+    more = transport.first_waiter_ != last;
     // Another connection would show the same certificates.
     if (transport.leaf_expired()) {
       engine_.parts_.reasons.count(Reason::hbone_expired);
@@ -245,6 +251,7 @@ void Pool::on_answer(Tunnel& tunnel) {
 
 void Pool::on_reset(Tunnel& tunnel) {
   auto& waiter = *static_cast<Waiter*>(tunnel.waiter_);
+  if (tunnel.cause_ == relay::Cause::refused && ask_again(waiter)) return;
   Failure failure = {Kind::reset, tunnel.reset_code_, true, Reason::hbone_reset_by_peer};
   if (tunnel.cause_ == relay::Cause::lost) {
     failure = tunnel.transport_->failure_;
@@ -255,6 +262,17 @@ void Pool::on_reset(Tunnel& tunnel) {
     engine_.parts_.reasons.count(Reason::hbone_reset_by_peer);
   }
   fail(waiter, failure);
+}
+
+// The peer did nothing with the request (RFC 9113 section 8.7): its connection has no place, or it
+// closes. Once, so that a peer that refuses always is found out.
+bool Pool::ask_again(Waiter& waiter) {
+  if (waiter.refused_by != nullptr) return false;
+  waiter.refused_by = waiter.tunnel->transport_;
+  unlink(waiter);
+  ++engine_.stats_.tunnels_retried;
+  place(waiter);
+  return true;
 }
 
 void Pool::tell() {

@@ -81,8 +81,9 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
 
   // Opens a tunnel on a pooled transport, or dials one: at most one dial at a time per key, for
-  // which the others wait. workload bounds handshakes. An invalid ticket: no room, counted, and no
-  // callback.
+  // which the others wait. A request that the peer refused undone (REFUSED_STREAM, or above the
+  // last stream of its GOAWAY) is asked once more on another transport. workload bounds handshakes.
+  // An invalid ticket: no room, counted, and no callback.
   Ticket open(const PoolKey& key, const ConnectRequest& request, uint64_t workload,
               OpenHandler& handler, uint64_t cookie, timer::Instant now);
   // Gives a request up; its handler is not called.
@@ -98,7 +99,8 @@ class Pool {
   struct WaiterList;
 
   void place(Waiter& waiter);
-  Transport* find_usable(const PoolKey& key, Transport*& dialling);
+  Transport* find_usable(const Waiter& waiter, Transport*& dialling);
+  bool ask_again(Waiter& waiter);
   Transport* dial(Waiter& waiter);
   bool ask(Waiter& waiter, Transport& transport);
   void fail(Waiter& waiter, const Failure& failure);

@@ -234,6 +234,8 @@ bool Transport::receive_h2() {
   if (plaintext_.empty()) return true;
   switch (h2_->receive(plaintext_, engine_->now_)) {
     case h2::ReceiveStatus::ok:
+      // The peer's SETTINGS may be what they wait for.
+      if (first_waiter_ != nullptr && h2_->peer_ready()) engine_->pool_->on_open(*this);
       return true;
     case h2::ReceiveStatus::blocked:
       return false;  // its answers go first: work() goes on when they have

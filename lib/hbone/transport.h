@@ -36,6 +36,7 @@ class Transport final : private tcp::Handler, private h2::Handler {
   bool open(const ConnectRequest& request, Tunnel& tunnel);
   bool dialling() const { return state_ == State::connecting || state_ == State::handshaking; }
   bool opens_more() const;
+  bool peer_ready() const { return h2_ && h2_->peer_ready(); }
 
   // Moves what can be moved: received bytes up, queued ones down.
   void work();

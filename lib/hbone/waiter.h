@@ -15,8 +15,9 @@ struct Pool::Waiter : timer::Wheel::Entry {
   uint32_t generation = 0;
   Waiter* next = nullptr;  // free list, or the list it waits in
   Waiter* previous = nullptr;
-  Transport* transport = nullptr;  // waits for it to open
-  Tunnel* tunnel = nullptr;        // waits for its answer
+  Transport* transport = nullptr;         // waits for it to open
+  Tunnel* tunnel = nullptr;               // waits for its answer
+  const Transport* refused_by = nullptr;  // asked there once, in vain
   OpenHandler* handler = nullptr;
   uint64_t cookie = 0;
   uint64_t workload = 0;

@@ -180,6 +180,25 @@ TEST_P(Promise, ManyFlowsShareOneTunnel) {
   EXPECT_LE(accepted_transports(world, 1), GetParam().workers);
 }
 
+// A peer that takes four streams on a connection, which is known only when its SETTINGS come.
+TEST_P(Promise, RefusedStreamsAreAskedAgainOnOtherConnections) {
+  GatewayScenario s = scenario();
+  for (int i = 0; i < 20; ++i) s.flows.push_back(flow(kA1, kB1, 20'000, 20'000));
+  unsigned made = 0;
+  s.tune = [&](gateway::WorkerConfig& config) {
+    if (made++ >= s.workers) config.hbone.max_streams = 4;
+  };
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 20u);
+  uint64_t retried = 0;
+  for (unsigned i = 0; i < s.workers; ++i) {
+    retried += world.gateway(0).worker(i).hbone().stats().tunnels_retried;
+  }
+  EXPECT_GE(retried, 20 - 4 * s.workers);
+  EXPECT_GE(accepted_transports(world, 1), 2u);
+}
+
 class Killed : public Promise {
  protected:
   // Kills every transport of a gateway in the middle of two transfers.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 // Peers that behave like others do, or badly: the event table of docs/hbone.md.
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <string>
 
@@ -11,7 +12,7 @@ namespace {
 
 using stats::Reason;
 
-constexpr uint8_t kData = 0, kHeaders = 1, kReset = 3, kSettings = 4, kPing = 6;
+constexpr uint8_t kData = 0, kHeaders = 1, kReset = 3, kSettings = 4, kPing = 6, kGoaway = 7;
 const Bytes kNoError(4, 0);
 // ":status: 200", ":status" with a literal value, "CONNECT" to 10.0.0.2:80.
 const Bytes kOk = {0x88};
@@ -25,6 +26,17 @@ Bytes client_start() {
   return text(h2::kPreface) + frame(kSettings, 0, 0) + frame(kSettings, 1, 0);
 }
 
+// Frames of a type among bytes, from an offset on.
+size_t count_frames(const Bytes& bytes, uint8_t type, size_t at) {
+  size_t count = 0;
+  while (at + 9 <= bytes.size()) {
+    const auto header = h2::FrameHeader::parse(std::span<const uint8_t, 9>(bytes.data() + at, 9));
+    count += header.type == type ? 1 : 0;
+    at += 9 + header.length;
+  }
+  return count;
+}
+
 // Our server, a peer that writes frames.
 class AgainstServer : public testing::Test {
  protected:
@@ -33,16 +45,7 @@ class AgainstServer : public testing::Test {
     pair.run();
     ASSERT_TRUE(peer.secure());
   }
-  size_t frames(uint8_t type) const {
-    size_t count = 0;
-    for (size_t at = 0; at + 9 <= peer.heard.size();) {
-      const auto header =
-          h2::FrameHeader::parse(std::span<const uint8_t, 9>(peer.heard.data() + at, 9));
-      count += header.type == type ? 1 : 0;
-      at += 9 + header.length;
-    }
-    return count;
-  }
+  size_t frames(uint8_t type) const { return count_frames(peer.heard, type, 0); }
   Pair pair;
   RawPeer peer{pair.client, tls::Role::client};
 };
@@ -173,12 +176,83 @@ TEST_F(AgainstClient, EnvoysRefusalWithABodyAndAResetIsARefusal) {
   EXPECT_TRUE(near().failure.retry);
 }
 
-TEST_F(AgainstClient, ARefusedStreamIsSafeToRetry) {
+// RFC 9113 section 8.7: the peer did nothing with the request.
+class Refused : public AgainstClient {
+ protected:
+  void SetUp() override {
+    AgainstClient::SetUp();
+    pair.server.stranger = [this](tcp::Connection& connection) {
+      ++dials;
+      connection.set_handler(&second);
+      second.take(connection);
+    };
+  }
+  void second_answers(const Bytes& frames) {
+    ASSERT_TRUE(second.secure());
+    EXPECT_EQ(requests(), 0u) << "its limit is known from its SETTINGS only";
+    second.send(frame(kSettings, 0, 0) + frame(kSettings, 1, 0));
+    pair.run();
+    second.send(frames);
+    pair.run();
+  }
+  size_t requests() const { return count_frames(second.heard, kHeaders, h2::kPreface.size()); }
+  RawPeer second{pair.server, tls::Role::server};
+  unsigned dials = 0;
+};
+
+TEST_F(Refused, ARefusedStreamIsAskedAgainOnANewConnection) {
   peer.send(frame(kReset, 0, 1, {0, 0, 0, 7}));
   pair.run();
+  EXPECT_EQ(dials, 1u) << "the connection that refused takes it no second time";
+  second_answers(frame(kHeaders, 4, 1, kOk));
+  ASSERT_NE(near().tunnel, nullptr);
+  EXPECT_EQ(near().failure.kind, Failure::Kind::none);
+  say(*near().tunnel, "at last");
+  pair.run();
+  EXPECT_NE(std::search(second.heard.begin(), second.heard.end(), "at last", "at last" + 7),
+            second.heard.end());
+  EXPECT_EQ(pair.client.hbone.stats().tunnels_retried, 1u);
+  EXPECT_EQ(pair.client.hbone.stats().tunnels_refused, 0u);
+}
+
+TEST_F(Refused, AStreamAboveGoawaysLastIsAskedAgainOnANewConnection) {
+  pair.open();
+  pair.run();
+  // Stream 1 is served, stream 3 is not.
+  peer.send(frame(kGoaway, 0, 0, {0, 0, 0, 1, 0, 0, 0, 0}) + frame(kHeaders, 4, 1, kOk));
+  pair.run();
+  EXPECT_EQ(dials, 1u);
+  second_answers(frame(kHeaders, 4, 1, kOk));
+  ASSERT_NE(near().tunnel, nullptr);
+  EXPECT_FALSE(near().ear.aborted);
+  EXPECT_NE(pair.opener.results[1].tunnel, nullptr);
+}
+
+TEST_F(Refused, APeerThatRefusesTwiceIsBelieved) {
+  peer.send(frame(kReset, 0, 1, {0, 0, 0, 7}));
+  pair.run();
+  second_answers(frame(kReset, 0, 1, {0, 0, 0, 7}));
+  EXPECT_EQ(dials, 1u);
   EXPECT_EQ(near().failure.kind, Failure::Kind::reset);
   EXPECT_EQ(near().failure.code, 7u);
-  EXPECT_TRUE(near().failure.retry);
+  EXPECT_TRUE(near().failure.retry) << "at another endpoint";
+  EXPECT_EQ(pair.client.count(Reason::hbone_reset_by_peer), 1u);
+  EXPECT_EQ(pair.client.pool.waiting(), 0u);
+}
+
+TEST_F(Refused, AnotherCodeIsNotAskedAgain) {
+  peer.send(frame(kReset, 0, 1, {0, 0, 0, 10}));
+  pair.run();
+  EXPECT_EQ(dials, 0u);
+  EXPECT_EQ(near().failure.kind, Failure::Kind::reset);
+}
+
+TEST_F(Refused, ARequestThatWasGivenUpMeanwhileIsNotAskedAgain) {
+  pair.client.pool.cancel(pair.last_ticket);
+  peer.send(frame(kReset, 0, 1, {0, 0, 0, 7}));
+  pair.run();
+  EXPECT_EQ(dials, 0u);
+  EXPECT_EQ(pair.client.pool.waiting(), 0u);
 }
 
 }  // namespace
