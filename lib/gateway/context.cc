@@ -23,10 +23,7 @@ uint16_t Context::mtu_to(const packet::IpAddress& address) const {
 flow::Record* open_record(Context& context, flow::Kind kind, capture::Class capture_class,
                           const packet::Tuple& client, const Arrival& arrival) {
   flow::Record* record = context.flows.open(context.now);
-  if (record == nullptr) {
-    context.reasons.count(stats::Reason::gateway_flows_full);
-    return nullptr;
-  }
+  if (record == nullptr) return nullptr;
   record->kind = kind;
   record->capture = capture_class;
   record->in_interface = arrival.interface;
@@ -39,6 +36,11 @@ flow::Record* open_record(Context& context, flow::Kind kind, capture::Class capt
 void close_record(Context& context, flow::Record* record, stats::Reason reason) {
   if (reason != stats::Reason::count_) record->reason = reason;
   context.flows.close(record, context.now);
+}
+
+void fail_record(Context& context, flow::Record* record, stats::Reason reason) {
+  if (reason != stats::Reason::count_) context.reasons.count(reason);
+  close_record(context, record, reason);
 }
 
 }  // namespace isthmus::gateway

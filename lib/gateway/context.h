@@ -62,9 +62,14 @@ struct Context {
   uint16_t mtu_to(const packet::IpAddress& address) const;
 };
 
-// A record filled with what is known on arrival; null when the table is full (counted).
+// A record filled with what is known on arrival; null when the table is full: gateway_flows_full,
+// for the caller to count where that refuses the flow.
 flow::Record* open_record(Context& context, flow::Kind kind, capture::Class capture_class,
                           const packet::Tuple& client, const Arrival& arrival);
+// The flow is over; count_ for an orderly end. Counts nothing: a reason from below has been counted
+// there.
 void close_record(Context& context, flow::Record* record, stats::Reason reason);
+// Likewise, for a reason that is found here: counted.
+void fail_record(Context& context, flow::Record* record, stats::Reason reason);
 
 }  // namespace isthmus::gateway

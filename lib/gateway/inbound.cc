@@ -15,6 +15,7 @@ void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
   flow::Record* record = open_record(context_, flow::Kind::tunnel,
                                      capture::Class::inbound_hbone_15008, syn.tuple, arrival);
   if (record == nullptr) {
+    context_.reasons.count(Reason::gateway_flows_full);
     context_.tcp.send_reset(syn, 0, context_.now);
     return;
   }
@@ -22,25 +23,29 @@ void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
   record->destination_identity = proxy::server_identity(*context_.plan->mesh, pod);
   record->at[flow::kDecided] = context_.now;
   const tls::IdentityPtr local = context_.plan->identity(record->destination_identity);
-
+  if (local == nullptr) {
+    context_.reasons.count(Reason::gateway_no_identity);
+    return refuse(syn, *record, Reason::gateway_no_identity);
+  }
   tcp::Options options;
   options.mtu = context_.mtu_to(syn.tuple.source.address);
-  tcp::Connection* connection =
-      local == nullptr ? nullptr : context_.tcp.accept(syn, nullptr, options, context_.now);
+  tcp::Connection* connection = context_.tcp.accept(syn, nullptr, options, context_.now);
+  if (connection == nullptr) return refuse(syn, *record, Reason::tcp_table_full);
   const auto workload = packet::load_be<uint64_t>(pod.bytes().data() + 8);
-  if (connection == nullptr ||
-      !hbone_.accept(*connection, {local, workload, reinterpret_cast<uint64_t>(record)}, *this,
+  if (!hbone_.accept(*connection, {local, workload, reinterpret_cast<uint64_t>(record)}, *this,
                      context_.now)) {
-    if (connection != nullptr) {
-      connection->abort();
-    } else {
-      context_.tcp.send_reset(syn, 0, context_.now);
-    }
+    connection->abort();
     record->kind = flow::Kind::refused;
-    close_record(context_, record, Reason::gateway_pool_full);
-    return;
+    return close_record(context_, record, Reason::hbone_transports_full);
   }
   record->at[flow::kAccepted] = context_.now;
+}
+
+// The reason has been counted.
+void Inbound::refuse(const packet::Parsed& syn, flow::Record& record, Reason reason) {
+  context_.tcp.send_reset(syn, 0, context_.now);
+  record.kind = flow::Kind::refused;
+  close_record(context_, &record, reason);
 }
 
 void Inbound::on_inbound_ended(uint64_t cookie, const hbone::Failure& failure) {
@@ -82,8 +87,9 @@ void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
 
   const packet::IpAddress source = context_.source_to(decision.spoofed_source, decision.upstream);
   const uint16_t port = ports_.choose(source, decision.upstream);
-  Stream* stream = port == 0 ? nullptr : streams_.take(*this);
-  if (stream == nullptr) return refuse(tunnel, record, 503, Reason::gateway_no_port);
+  if (port == 0) return refuse(tunnel, record, 503, Reason::gateway_no_port);
+  Stream* stream = streams_.take(*this);
+  if (stream == nullptr) return refuse(tunnel, record, 503, Reason::gateway_flows_full);
   const packet::Endpoint local{source, port};
   tcp::Options options;
   options.mtu = context_.mtu_to(decision.upstream.address);
@@ -91,7 +97,7 @@ void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
   stream->dialling = context_.tcp.connect(local, decision.upstream, stream, options, context_.now);
   if (stream->dialling == nullptr) {
     streams_.give_back(stream);
-    return refuse(tunnel, record, 503, Reason::gateway_flows_full);
+    return refuse(tunnel, record, 503, Reason::tcp_table_full);
   }
   stream->record = record;
   stream->tunnel = &tunnel;
@@ -102,7 +108,8 @@ void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
 }
 
 void Inbound::refuse(hbone::Tunnel& tunnel, flow::Record* record, uint16_t status, Reason reason) {
-  tunnel.refuse(status, reason);
+  // What the TCP engine refuses it has counted.
+  tunnel.refuse(status, reason == Reason::tcp_table_full ? Reason::count_ : reason);
   tunnel.release();
   if (record == nullptr) return;
   record->kind = flow::Kind::refused;
@@ -114,8 +121,9 @@ void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16
   if ((events & (tcp::kFailed | tcp::kClosed)) != 0) {
     stream.dialling = nullptr;
     stream.record->http_status = 503;
-    stream.tunnel->refuse(503, reason_of(connection.failure()));
-    return end(stream, reason_of(connection.failure()));
+    stream.tunnel->refuse(503, Reason::count_);
+    const bool failed = connection.failure() != tcp::Failure::none;
+    return end(stream, failed ? reason_of(connection.failure()) : Reason::gateway_upstream_refused);
   }
   if ((events & tcp::kConnected) == 0) return;
   flow::Record& record = *stream.record;
@@ -123,7 +131,7 @@ void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16
   stream.upstream.attach(connection);
   stream.dialling = nullptr;
   if (!stream.tunnel->accept()) {
-    stream.tunnel->refuse(503, Reason::packet_no_buffer);
+    stream.tunnel->refuse(503, Reason::count_);
     return end(stream, Reason::packet_no_buffer);
   }
   record.state = flow::State::open;
@@ -149,7 +157,7 @@ void Inbound::end(Stream& stream, Reason reason) {
     stream.upstream.release();
   }
   stream.tunnel->release();
-  close_record(context_, stream.record, reason);
+  fail_record(context_, stream.record, reason);
   streams_.give_back(&stream);
 }
 

@@ -24,9 +24,8 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
                     const proxy::OutboundDecision& decision) {
   Flow* flow = flows_.take(*this);
   if (flow == nullptr) {
-    context_.reasons.count(Reason::gateway_flows_full);
     context_.tcp.send_reset(syn, 0, context_.now);
-    close_record(context_, &record, Reason::gateway_flows_full);
+    fail_record(context_, &record, Reason::gateway_flows_full);
     return;
   }
   flow->record = &record;
@@ -41,7 +40,7 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
       syn, nullptr, options, context_.now, hold ? tcp::AcceptMode::held : tcp::AcceptMode::now);
   if (client == nullptr) {
     context_.tcp.send_reset(syn, 0, context_.now);
-    close_record(context_, &record, Reason::gateway_flows_full);
+    close_record(context_, &record, Reason::tcp_table_full);  // counted there
     flows_.give_back(flow);
     return;
   }
@@ -53,10 +52,10 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
   }
   flow->client.attach(*client);
   flow->client.observe(flow);
-  if (!dial(*flow, decision)) refuse(*flow, Reason::gateway_pool_full);
+  if (const auto refused = dial(*flow, decision)) refuse(*flow, *refused);
 }
 
-bool Outbound::dial(Flow& flow, const proxy::OutboundDecision& decision) {
+std::optional<Reason> Outbound::dial(Flow& flow, const proxy::OutboundDecision& decision) {
   flow::Record& record = *flow.record;
   record.at[flow::kDecided] = context_.now;
   record.upstream = {{record.client.source.address, 0}, decision.upstream};
@@ -77,7 +76,10 @@ bool Outbound::dial(Flow& flow, const proxy::OutboundDecision& decision) {
     tls::IdentityPtr identity = context_.plan->identity(id);
     if (identity != nullptr && count < expected.size()) expected[count++] = identity;
   }
-  if (key.source == nullptr || !key.set_destinations({expected.data(), count})) return false;
+  if (key.source == nullptr || !key.set_destinations({expected.data(), count})) {
+    context_.reasons.count(Reason::gateway_no_identity);
+    return Reason::gateway_no_identity;
+  }
 
   hbone::ConnectRequest request;
   request.authority = hbone::make_authority(decision.authority);
@@ -104,7 +106,8 @@ bool Outbound::dial(Flow& flow, const proxy::OutboundDecision& decision) {
   const auto workload = packet::load_be<uint64_t>(record.client.source.address.bytes().data() + 8);
   flow.ticket =
       pool_.open(key, request, workload, *this, reinterpret_cast<uint64_t>(&flow), context_.now);
-  return flow.ticket.valid();
+  if (!flow.ticket.valid()) return Reason::hbone_waiters_full;
+  return std::nullopt;
 }
 
 void Outbound::on_tunnel_open(uint64_t cookie, hbone::Tunnel& tunnel) {
@@ -146,12 +149,14 @@ bool Outbound::retry(Flow& flow) {
                                                 context_.random.next(),
                                                 {flow.tried.data(), flow.attempts}});
   if (decision.kind != proxy::OutboundKind::hbone) return false;
-  return dial(flow, decision);
+  return !dial(flow, decision);
 }
 
 void Outbound::refuse(Flow& flow, Reason reason) {
   flow.record->kind = flow::Kind::refused;
-  end(flow, reason);
+  flow::Record* record = flow.record;
+  let_go(flow);
+  close_record(context_, record, reason);
 }
 
 void Outbound::abandoned(Flow& flow, relay::Cause cause) {
@@ -172,10 +177,15 @@ void Outbound::release_hold(Flow& flow) {
 }
 
 void Outbound::end(Flow& flow, Reason reason) {
+  flow::Record* record = flow.record;
+  let_go(flow);
+  fail_record(context_, record, reason);
+}
+
+void Outbound::let_go(Flow& flow) {
   release_hold(flow);
   flow.client.release();  // refused when it is still held
   if (flow.tunnel != nullptr) flow.tunnel->release();
-  close_record(context_, flow.record, reason);
   flows_.give_back(&flow);
 }
 

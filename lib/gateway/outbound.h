@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "gateway/context.h"
 #include "gateway/slots.h"
@@ -71,12 +72,16 @@ class Outbound final : private hbone::OpenHandler {
   void on_tunnel_open(uint64_t cookie, hbone::Tunnel& tunnel) override;
   void on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) override;
 
-  bool dial(Flow& flow, const proxy::OutboundDecision& decision);
+  // A reason, counted, when no tunnel can be asked for.
+  std::optional<stats::Reason> dial(Flow& flow, const proxy::OutboundDecision& decision);
   bool retry(Flow& flow);
+  // The reason has been counted.
   void refuse(Flow& flow, stats::Reason reason);
   void abandoned(Flow& flow, relay::Cause cause);
   void finished(Flow& flow, const relay::Outcome& outcome);
+  // The reason is counted; count_ for an orderly end.
   void end(Flow& flow, stats::Reason reason);
+  void let_go(Flow& flow);
   uint32_t& held_of(const packet::IpAddress& pod);
   void release_hold(Flow& flow);
 

@@ -44,11 +44,10 @@ void Plain::open(packet::Parsed& syn, flow::Record& record, const packet::IpAddr
   const auto refused = context_.nat.create(
       client, source, upstream, port, reinterpret_cast<uint64_t>(&record), context_.now, entry);
   if (refused) {
-    context_.reasons.count(*refused);
     context_.tcp.send_reset(syn, 0, context_.now);
     rte_pktmbuf_free(syn.mbuf);
     record.kind = flow::Kind::refused;
-    return close_record(context_, &record, *refused);
+    return fail_record(context_, &record, *refused);
   }
   record.upstream = entry->upstream;
   record.out_interface = context_.interface_to(upstream.address);
@@ -119,7 +118,7 @@ void Plain::end(nat::Entry& entry, Reason reason) {
   flow::Record* record = record_of(entry);
   if (record == nullptr) return;
   count_bytes(entry, *record);
-  close_record(context_, record, reason);
+  fail_record(context_, record, reason);
   entry.cookie = 0;
 }
 
@@ -131,7 +130,7 @@ void Plain::advance() {
   context_.nat.advance(context_.now, kExpirationsPerTurn, [this](const nat::Entry& entry) {
     if (flow::Record* record = record_of(entry)) {
       count_bytes(entry, *record);
-      close_record(context_, record, Reason::gateway_timed_out);
+      fail_record(context_, record, Reason::gateway_timed_out);
     }
   });
 }

@@ -20,7 +20,6 @@ uint16_t Ports::choose(const packet::IpAddress& from, const packet::Endpoint& to
     if (!context_.tcp.in_use(local, to) && !context_.nat.find({to, local})) return *port;
     start = *port + 1u;
   }
-  context_.reasons.count(stats::Reason::gateway_no_port);
   return 0;
 }
 

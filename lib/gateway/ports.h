@@ -19,7 +19,7 @@ class Ports {
   explicit Ports(Context& context) : context_(context) {}
 
   // A free port for a connection from that address; 0 when none was found among the candidates
-  // that are tried (counted).
+  // that are tried.
   uint16_t choose(const packet::IpAddress& from, const packet::Endpoint& to);
 
  private:

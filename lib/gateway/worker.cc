@@ -249,7 +249,10 @@ void Worker::neighbour_message(rte_mbuf* message, uint16_t interface) {
   for (unsigned to = 0; to < context_.workers; ++to) {
     if (to == context_.index) continue;
     rte_mbuf* copy = rte_pktmbuf_copy(message, context_.pools.small, 0, UINT32_MAX);
-    if (copy == nullptr) continue;
+    if (copy == nullptr) {
+      reasons_.count(Reason::packet_no_buffer);
+      continue;
+    }
     write_arrival(copy, {.interface = interface, .vni = kNeighbourMessage, .geneve_source = {}});
     if (handoff_.push(context_.index, to, copy)) {
       ++counters_.handed_over;
@@ -393,6 +396,7 @@ void Worker::open_plain(Parsed& syn, const Arrival& arrival, flow::Kind kind,
                         const packet::Endpoint& upstream) {
   flow::Record* record = open_record(context_, kind, capture_class, syn.tuple, arrival);
   if (record == nullptr) {
+    reasons_.count(Reason::gateway_flows_full);
     tcp_.send_reset(syn, 0, context_.now);
     return rte_pktmbuf_free(syn.mbuf);
   }
@@ -427,6 +431,7 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
   flow::Record* record =
       open_record(context_, flow::Kind::outbound_hbone, kClass, syn.tuple, arrival);
   if (record == nullptr) {
+    reasons_.count(Reason::gateway_flows_full);
     tcp_.send_reset(syn, 0, context_.now);
   } else {
     outbound_.open(syn, *record, decision);

@@ -139,6 +139,7 @@ Stream* Connection::open(std::string_view authority, std::span<const Field> fiel
   stream->idle_ = true;
   const Field pseudo[] = {{":method", "CONNECT"}, {":authority", authority}};
   if (!write_block(*stream, pseudo, fields, false)) {
+    context_.reasons_.count(stats::Reason::packet_no_buffer);
     table_.erase(*stream);
     context_.give_back(*stream);
     return nullptr;
@@ -174,7 +175,6 @@ bool Connection::write_block(Stream& stream, std::span<const Field> pseudo,
                             static_cast<size_t>(at - list.begin()));
   if (size < 0) return false;
   if (!stream.block_.append_copy({to, static_cast<size_t>(size) + update}, context_.pools_.small)) {
-    context_.reasons_.count(stats::Reason::packet_no_buffer);
     return false;
   }
   table_size_update_ = false;

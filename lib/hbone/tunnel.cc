@@ -31,7 +31,7 @@ bool Tunnel::accept(std::span<const h2::Field> fields) {
 
 void Tunnel::refuse(uint16_t status, stats::Reason reason) {
   Engine& engine = *transport_->engine_;
-  engine.parts_.reasons.count(reason);
+  if (reason != stats::Reason::count_) engine.parts_.reasons.count(reason);
   ++engine.stats_.tunnels_refused;
   if (stream_ == nullptr) return;
   if (!transport_->h2_->respond(*stream_, status, {}, true)) {

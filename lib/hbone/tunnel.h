@@ -51,7 +51,8 @@ class Tunnel final : public relay::Leg {
   // Server, once: the upstream is connected: 200. Bytes may follow at once, and early ones may be
   // readable: attach an observer in the same call. False when buffers are short: refuse it then.
   bool accept(std::span<const h2::Field> fields = {});
-  // Server, once: ends the stream with this status and no body. release() must follow.
+  // Server, once: ends the stream with this status and no body. release() must follow. The reason
+  // is counted; count_ when it has been counted already.
   void refuse(uint16_t status, stats::Reason reason);
 
   tls::IdentityPtr peer() const;       // never null

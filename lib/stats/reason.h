@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// Every dropped packet, refused connection and failed tunnel has a named reason, counted once.
+// Every dropped packet, refused connection and failed tunnel has a named reason, counted once: by
+// whoever finds it. A flow's record shows the reason; that counts nothing.
 // reason.def is the list; the console, the metrics and the documentation are made from it.
 #pragma once
 

@@ -38,6 +38,7 @@ def main() -> int:
     if wanted("lint"):
         lint.format_check(report)
         lint.scripts_check(report)
+        lint.reasons_check(report)
     if not programs.build("release"):
         report.fail("build", "see build/release.log")
         return report.close()

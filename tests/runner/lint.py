@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: Isthmus authors
-"""Format, clang-tidy and shellcheck. A file that clang-tidy passed is not read again until it, or
+"""Format, clang-tidy, shellcheck, and reasons that nothing counts. A file that clang-tidy passed is not read again until it, or
 a header of the project that it includes, changes."""
 
 from __future__ import annotations
@@ -45,6 +45,22 @@ def scripts_check(report: Report) -> None:
         report.ok("lint-scripts", f"{len(scripts)} files")
     else:
         report.fail("lint-scripts", done.stdout)
+
+
+def reasons_check(report: Report) -> None:
+    """Every reason that reason.def names can be given by some code; what explains them to people
+    gives none."""
+    names = re.findall(r"^ISTHMUS_REASON\((\w+), (\w+),", (ROOT / "lib/stats/reason.def").read_text(),
+                       re.MULTILINE)
+    code = "".join(path.read_text() for path in sources(".h", ".cc")
+                   if path.relative_to(ROOT).parts[0] in ("lib", "drivers", "app")
+                   and path.relative_to(ROOT) != Path("lib/flow/walk.cc"))
+    given = set(re.findall(r"\bReason::(\w+)", code))
+    unused = [f"{room}_{name}" for room, name in names if f"{room}_{name}" not in given]
+    if unused:
+        report.fail("lint-reasons", "in reason.def, but nothing counts " + ", ".join(unused))
+    else:
+        report.ok("lint-reasons", f"{len(names)} reasons")
 
 
 def tidy(report: Report, flavour: str, seconds: float | None) -> None:
