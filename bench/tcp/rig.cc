@@ -113,8 +113,10 @@ unsigned End::turn(Wire& in) {
     }
   }
   const uint64_t read = rte_rdtsc();
+  std::array<uint64_t, kBurst> keys;
+  engine_->prefetch({parsed.data(), count}, keys.data());
   for (unsigned i = 0; i < count; ++i) {
-    if (engine_->input(parsed[i], clock_.now)) continue;
+    if (engine_->input(parsed[i], keys[i], clock_.now)) continue;
     if (listener_ != nullptr && (parsed[i].tcp()->flags & packet::Tcp::kSyn) != 0) {
       engine_->accept(parsed[i], listener_, {}, clock_.now);
     }

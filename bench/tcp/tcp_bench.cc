@@ -88,6 +88,11 @@ std::vector<Connection*> connect_all(Rig& rig, unsigned count, tcp::Handler& han
   return made;
 }
 
+// As a user does that has work for a burst of connections.
+void prefetch(const std::vector<Connection*>& connections, size_t first, unsigned count) {
+  for (size_t i = 0; i < count; ++i) connections[(first + i) % connections.size()]->prefetch();
+}
+
 packet::Chain payload(const packet::Pools& pools, uint32_t bytes) {
   packet::Chain chain;
   while (bytes != 0) {
@@ -132,6 +137,7 @@ SegmentCost measure_segments(const packet::Pools& pools, unsigned connections, u
     uint64_t cycles = 0;
     for (unsigned i = 0; i < kBurst;) {
       const uint64_t start = rte_rdtsc();
+      prefetch(made, next, at_once);
       for (unsigned j = 0; j < at_once; ++j, ++i) {
         made[next]->send(std::move(chains[i]));
         if (++next == made.size()) next = 0;
@@ -229,6 +235,7 @@ void print_transactions(const packet::Pools& pools, unsigned connections) {
     std::array<packet::Chain, kBurst> chains;
     for (auto& chain : chains) chain = payload(pools, 1);
     const uint64_t start = rte_rdtsc();
+    prefetch(made, next, kBurst);
     for (auto& chain : chains) {
       made[next]->send(std::move(chain));
       if (++next == made.size()) next = 0;

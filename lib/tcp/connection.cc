@@ -126,6 +126,15 @@ void Connection::start_passive(const Incoming& syn, bool held) {
   arm();
 }
 
+void Connection::prefetch_queues() const {
+  if (const rte_mbuf* head = send_queue_.head()) {
+    __builtin_prefetch(head, 1);
+    __builtin_prefetch(&head->next, 1);
+  }
+  if (board_.head() != Scoreboard::kNone) __builtin_prefetch(&core_->records[board_.head()], 1);
+  __builtin_prefetch(handler_);
+}
+
 // The peer's SYN decides what is on; without its offer an option stays off (RFC 7323, RFC 2018).
 void Connection::take_syn_options(const SegmentOptions& options) {
   timestamps_ = options.has_timestamp;

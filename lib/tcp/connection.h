@@ -76,6 +76,11 @@ class Connection : private timer::Wheel::Entry {
 
   Failure failure() const;
   Info info() const;
+  // Asks memory for what the next call will touch: worth it some hundred cycles ahead of a call.
+  void prefetch() const {
+    const auto* at = reinterpret_cast<const char*>(this);
+    for (size_t line = 0; line < sizeof(Connection); line += 64) __builtin_prefetch(at + line, 1);
+  }
   // Queues, scoreboard and sequence numbers agree; slow, for tests.
   bool consistent() const;
 
@@ -90,6 +95,9 @@ class Connection : private timer::Wheel::Entry {
   enum class LossTimer : uint8_t { none, timeout, probe, reorder, persist };
 
   Connection() = default;
+
+  // Behind prefetch(), when what it asked for has come: what that points to.
+  void prefetch_queues() const;
 
   // connection.cc: life.
   void open(Core& core, uint32_t index, const packet::Endpoint& local,

@@ -73,7 +73,8 @@ class Core {
   ~Core();
 
   // engine.cc
-  bool input(const packet::Parsed& segment);
+  void prefetch(std::span<const packet::Parsed> segments, uint64_t* keys) const;
+  bool input(const packet::Parsed& segment, uint64_t key);
   Connection* accept(const packet::Parsed& syn, Handler* handler, const Options& options,
                      AcceptMode mode);
   Connection* connect(const packet::Endpoint& local, const packet::Endpoint& remote,

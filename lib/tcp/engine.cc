@@ -3,6 +3,7 @@
 #include "tcp/engine.h"
 
 #include <algorithm>
+#include <array>
 
 #include "packet/headers.h"
 #include "packet/siphash.h"
@@ -15,6 +16,7 @@ using packet::Tcp;
 using stats::Reason;
 
 constexpr unsigned kTimersPerCall = 1024;
+constexpr unsigned kPrefetchBurst = 64;
 
 uint8_t scale_for(uint32_t buffer) {
   uint8_t scale = 0;
@@ -162,9 +164,33 @@ uint32_t Core::timestamp_offset(const packet::Endpoint& local,
   return static_cast<uint32_t>(packet::siphash(secrets.timestamp, packet::Tuple{local, remote}));
 }
 
-bool Core::input(const packet::Parsed& parsed) {
+// Three waits for a whole burst, one behind the other because each finds where the next thing is:
+// slots, connections, and what these point to.
+void Core::prefetch(std::span<const packet::Parsed> segments, uint64_t* keys) const {
+  for (size_t i = 0; i < segments.size(); ++i) {
+    keys[i] = hash(segments[i].tuple.destination, segments[i].tuple.source);
+    table_.prefetch(keys[i]);
+  }
+  std::array<uint32_t, kPrefetchBurst> entries;
+  for (size_t first = 0; first < segments.size(); first += kPrefetchBurst) {
+    const size_t count = std::min(segments.size() - first, size_t{kPrefetchBurst});
+    for (size_t i = 0; i < count; ++i) {
+      entries[i] = table_.candidate(keys[first + i]);
+      if (entries[i] == kNone) continue;
+      if ((entries[i] & kTimeWaitBit) != 0) {
+        __builtin_prefetch(&time_waits_[entries[i] & ~kTimeWaitBit]);
+      } else {
+        connections_[entries[i]].prefetch();
+      }
+    }
+    for (size_t i = 0; i < count; ++i) {
+      if ((entries[i] & kTimeWaitBit) == 0) connections_[entries[i]].prefetch_queues();
+    }
+  }
+}
+
+bool Core::input(const packet::Parsed& parsed, uint64_t key) {
   const packet::Tuple& tuple = parsed.tuple;
-  const uint64_t key = hash(tuple.destination, tuple.source);
   const uint32_t entry = lookup(key, tuple.destination, tuple.source);
   if (entry == kNone) return false;
   ++stats.segments_received;
@@ -341,7 +367,17 @@ bool Engine::in_use(const packet::Endpoint& local, const packet::Endpoint& remot
 
 bool Engine::input(const packet::Parsed& segment, timer::Instant now) {
   core_->now = now;
-  return core_->input(segment);
+  const packet::Tuple& tuple = segment.tuple;
+  return core_->input(segment, core_->hash(tuple.destination, tuple.source));
+}
+
+bool Engine::input(const packet::Parsed& segment, uint64_t key, timer::Instant now) {
+  core_->now = now;
+  return core_->input(segment, key);
+}
+
+void Engine::prefetch(std::span<const packet::Parsed> segments, uint64_t* keys) const {
+  core_->prefetch(segments, keys);
 }
 
 Connection* Engine::accept(const packet::Parsed& syn, Handler* handler, const Options& options,

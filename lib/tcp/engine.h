@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <type_traits>
 
 #include "packet/address.h"
@@ -129,11 +130,16 @@ class Engine {
   // received packet, find(tuple.destination, tuple.source).
   Connection* find(const packet::Endpoint& local, const packet::Endpoint& remote);
 
+  // What input() will touch for the TCP segments of a burst is asked for from memory, all at once:
+  // with many connections nothing of one is in a cache, and one wait is shorter than many. Fills
+  // keys, one for each segment, which input() takes. No effect but on time.
+  void prefetch(std::span<const packet::Parsed> segments, uint64_t* keys) const;
   // A TCP segment. True: it belonged to a connection (or to one in TIME-WAIT) and the mbuf was
   // taken, whatever became of it. False: no connection, the mbuf still belongs to the caller, whose
   // policy decides (accept(), send_reset(), forward, drop). A SYN that may reuse a tuple in
   // TIME-WAIT (RFC 6191) removes that entry and returns false.
   bool input(const packet::Parsed& segment, timer::Instant now);
+  bool input(const packet::Parsed& segment, uint64_t key, timer::Instant now);
 
   // Passive open by a SYN for any address: local is the packet's destination. The mbuf stays the
   // caller's; data on the SYN is left for the peer to send again. Null when the segment is no clean

@@ -29,6 +29,15 @@ class Table {
     }
   }
 
+  // The first entry that find() would ask about, or kNone: most likely the one, to be fetched.
+  uint32_t candidate(uint64_t hash) const {
+    const auto tag = static_cast<uint32_t>(hash >> 32);
+    for (uint32_t i = home(hash); slots_[i].entry != kNone; i = (i + 1) & mask_) {
+      if (slots_[i].tag == tag) return slots_[i].entry;
+    }
+    return kNone;
+  }
+
   // The caller has made sure that the key is new and the table not over its bound.
   void insert(uint64_t hash, uint32_t entry) {
     uint32_t i = home(hash);
