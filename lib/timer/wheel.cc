@@ -46,7 +46,11 @@ void Wheel::place(Entry& entry) {
 }
 
 void Wheel::arm(Entry& entry, Instant deadline) {
-  if (deadline == kNever) return cancel(entry);
+  if (deadline == kNever) {
+    // Taking it off its list would fetch its neighbours from memory, and most come back soon.
+    entry.wanted_ = kUnwanted;
+    return;
+  }
   entry.wanted_ = ceil_tick(deadline);
   if (entry.armed()) {
     if (entry.wanted_ >= entry.placed_) return;
@@ -65,12 +69,18 @@ void Wheel::cancel(Entry& entry) {
 
 bool Wheel::settle(Entry& entry) {
   unlink(entry);
-  if (entry.wanted_ > current_) {
-    place(entry);
-    return true;
+  if (entry.wanted_ <= current_) {
+    --size_;
+    return false;
   }
+  place_or_forget(entry);
+  return true;
+}
+
+void Wheel::place_or_forget(Entry& entry) {
+  if (entry.wanted_ != kUnwanted) return place(entry);
+  entry.link_ = nullptr;
   --size_;
-  return false;
 }
 
 bool Wheel::turn(uint64_t target) {
@@ -94,7 +104,7 @@ bool Wheel::turn(uint64_t target) {
     Entry& entry = *list;
     list = entry.next_;
     if (entry.wanted_ > current_) {
-      place(entry);
+      place_or_forget(entry);
     } else {
       push(due_, entry);
     }

@@ -27,6 +27,7 @@ class Wheel {
     Entry(const Entry&) = delete;
     Entry& operator=(const Entry&) = delete;
 
+    // In the wheel.
     bool armed() const { return link_ != nullptr; }
 
    private:
@@ -45,7 +46,8 @@ class Wheel {
   // Arms the entry, or gives an armed one another deadline. It expires in the first advance() to an
   // instant at or after the deadline, at most one tick late and never early; a deadline that has
   // passed expires at the next tick, so that an entry armed from its own callback cannot hold up
-  // the worker. kNever cancels.
+  // the worker. kNever: it does not expire any more, but stays in the wheel until that comes by;
+  // an entry that is armed again before costs nothing.
   void arm(Entry& entry, Instant deadline);
   // Does nothing when the entry is not armed.
   void cancel(Entry& entry);
@@ -72,7 +74,7 @@ class Wheel {
   // No advance() to an earlier instant than this has anything to do: a lower bound of the earliest
   // deadline (it may be earlier than that, where an entry must move), kNever when nothing is armed.
   Instant next_deadline() const;
-  // Armed entries.
+  // Entries in the wheel.
   size_t size() const { return size_; }
 
  private:
@@ -81,6 +83,7 @@ class Wheel {
   static constexpr unsigned kBits = 6;
   static constexpr unsigned kSlots = 1u << kBits;
   static constexpr unsigned kLevels = 8;  // 2^48 ticks: 891 years
+  static constexpr uint64_t kUnwanted = UINT64_MAX;
 
   uint64_t floor_tick(Instant when) const {
     return when <= origin_ ? 0 : static_cast<uint64_t>((when - origin_) / kTick);
@@ -92,6 +95,8 @@ class Wheel {
   static void push(Entry*& list, Entry& entry);
   void unlink(Entry& entry);
   void place(Entry& entry);
+  // An entry that is in no list goes where its deadline wants it, or out when it has none.
+  void place_or_forget(Entry& entry);
   // Takes a due entry off its list. True when it was re-armed for later and has gone back into the
   // wheel.
   bool settle(Entry& entry);

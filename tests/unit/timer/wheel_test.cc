@@ -91,18 +91,34 @@ TEST(Wheel, EarlierDeadlineIsHonoured) {
   EXPECT_EQ(run(wheel, kStart + milliseconds(5)), 1u);
 }
 
-TEST(Wheel, NeverAndCancelDisarm) {
+TEST(Wheel, CancelDisarmsAtOnce) {
   Wheel wheel(kStart);
-  Timer one;
-  Timer two;
-  wheel.arm(one, kStart + seconds(1));
-  wheel.arm(two, kStart + seconds(1));
-  wheel.arm(one, kNever);
-  wheel.cancel(two);
-  wheel.cancel(two);
+  Timer timer;
+  wheel.arm(timer, kStart + seconds(1));
+  wheel.cancel(timer);
+  wheel.cancel(timer);
   EXPECT_EQ(wheel.size(), 0u);
   EXPECT_EQ(wheel.next_deadline(), kNever);
   EXPECT_EQ(run(wheel, kStart + hours(1)), 0u);
+}
+
+TEST(Wheel, NeverLeavesTheEntryInItsPlaceButDoesNotExpireIt) {
+  for (const auto deadline : {Duration(milliseconds(1)), Duration(hours(1))}) {
+    Wheel wheel(kStart);
+    Timer timer;
+    Timer again;
+    wheel.arm(timer, kStart + deadline);
+    wheel.arm(again, kStart + deadline);
+    wheel.arm(timer, kNever);
+    wheel.arm(again, kNever);
+    wheel.arm(again, kStart + deadline + hours(1));
+    EXPECT_EQ(wheel.size(), 2u);
+    EXPECT_EQ(run(wheel, kStart + deadline + seconds(1)), 0u);
+    EXPECT_FALSE(timer.armed());
+    EXPECT_EQ(wheel.size(), 1u);
+    EXPECT_EQ(run(wheel, kStart + deadline + hours(1)), 1u);
+    EXPECT_EQ(wheel.next_deadline(), kNever);
+  }
 }
 
 TEST(Wheel, ExpirationsAreCappedAndTheRestIsNotLost) {
