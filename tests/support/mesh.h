@@ -30,6 +30,8 @@ struct Mesh {
   std::shared_ptr<const mesh::Snapshot> snapshot;
 };
 
+constexpr mesh::Profile kProfiles[] = {mesh::Profile::v1_18, mesh::Profile::head};
+
 inline packet::IpAddress ip(std::string_view text) {
   return packet::IpAddress::parse(text).value();
 }

@@ -80,6 +80,18 @@ packet::Tuple tuple(std::string_view source, std::string_view destination) {
   return {endpoint(source), endpoint(destination)};
 }
 
+packet::Tuple random_tuple(std::mt19937& random, bool v4) {
+  packet::Tuple tuple;
+  for (packet::Endpoint* end : {&tuple.source, &tuple.destination}) {
+    uint8_t bytes[16];
+    for (auto& byte : bytes) byte = static_cast<uint8_t>(random());
+    end->address =
+        v4 ? packet::IpAddress::v4(static_cast<uint32_t>(random())) : packet::IpAddress::v6(bytes);
+    end->port = static_cast<uint16_t>(random());
+  }
+  return tuple;
+}
+
 Bytes ip_packet(const packet::IpAddress& source, const packet::IpAddress& destination,
                 uint8_t protocol, const Bytes& transport, uint8_t ttl) {
   Bytes bytes;

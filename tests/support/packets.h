@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,7 @@ struct TcpFields {
 packet::IpAddress address(std::string_view text);  // aborts when malformed
 packet::Endpoint endpoint(std::string_view text);  // "10.0.0.1:80"
 packet::Tuple tuple(std::string_view source, std::string_view destination);
+packet::Tuple random_tuple(std::mt19937& random, bool v4);
 
 // A whole IP packet around a transport header and payload; the family is the addresses'.
 Bytes ip_packet(const packet::IpAddress& source, const packet::IpAddress& destination,

@@ -28,7 +28,8 @@ class TestNames : public Names {
 packet::Endpoint endpoint(const char* text) {
   return *packet::Endpoint::parse(text);
 }
-timer::Instant at(int64_t us) {
+// The walk tells times from its first step on.
+timer::Instant step(int64_t us) {
   return timer::Instant(timer::Duration(us));
 }
 
@@ -52,11 +53,11 @@ Record a2s() {
   r.endpoint = endpoint("10.0.2.7:80");
   r.upstream = {endpoint("10.0.1.5:51000"), endpoint("10.0.2.7:80")};
   r.source_identity = 7;
-  r.at[kCaptured] = at(1000);
-  r.at[kDecided] = at(1004);
-  r.at[kDialled] = at(1005);
-  r.at[kUpstream] = at(1300);
-  r.at[kFirstByte] = at(1900);
+  r.at[kCaptured] = step(1000);
+  r.at[kDecided] = step(1004);
+  r.at[kDialled] = step(1005);
+  r.at[kUpstream] = step(1300);
+  r.at[kFirstByte] = step(1900);
   r.bytes_to_client = 321;
   return r;
 }
@@ -78,11 +79,11 @@ Record s2a() {
   r.authority.assign("10.0.2.7:80");
   r.peer.assign("spiffe://cluster.local/ns/default/sa/sleep");
   r.http_status = 200;
-  r.at[kCaptured] = at(1000);
-  r.at[kDecided] = at(1010);
-  r.at[kDialled] = at(1011);
-  r.at[kUpstream] = at(1200);
-  r.at[kAccepted] = at(1201);
+  r.at[kCaptured] = step(1000);
+  r.at[kDecided] = step(1010);
+  r.at[kDialled] = step(1011);
+  r.at[kUpstream] = step(1200);
+  r.at[kAccepted] = step(1201);
   return r;
 }
 
@@ -153,7 +154,7 @@ TEST(Walk, ARefusalTellsReasonPolicyAndCodeAndNoPod) {
   r.state = State::closed;
   r.upstream = {};
   r.at[kDialled] = r.at[kUpstream] = timer::Instant{};
-  r.at[kClosed] = at(1020);
+  r.at[kClosed] = step(1020);
   r.http_status = 401;
   r.policy.assign("default/deny-sleep");
   r.reason = stats::Reason::packet_truncated;

@@ -13,17 +13,6 @@ namespace {
 
 using test::Bytes;
 
-Tuple random_tuple(std::mt19937& random, bool v4) {
-  Tuple tuple;
-  for (Endpoint* end : {&tuple.source, &tuple.destination}) {
-    uint8_t bytes[16];
-    for (auto& byte : bytes) byte = static_cast<uint8_t>(random());
-    end->address = v4 ? IpAddress::v4(static_cast<uint32_t>(random())) : IpAddress::v6(bytes);
-    end->port = static_cast<uint16_t>(random());
-  }
-  return tuple;
-}
-
 // RFC 1071 section 3's example.
 TEST(Checksum, Rfc1071Example) {
   const uint8_t bytes[] = {0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7};
@@ -33,7 +22,7 @@ TEST(Checksum, Rfc1071Example) {
 TEST(Checksum, PseudoHeaderAgreesWithDpdk) {
   std::mt19937 random(2);
   for (int i = 0; i < 2000; ++i) {
-    const Tuple tuple = random_tuple(random, i % 2 == 0);
+    const Tuple tuple = test::random_tuple(random, i % 2 == 0);
     const Bytes packet = test::tcp_packet(tuple, test::pattern(random() % 1400));
     const bool v4 = packet[0] >> 4 == 4;
     const auto length = static_cast<uint32_t>(packet.size() - (v4 ? 20 : 40));
@@ -60,8 +49,8 @@ TEST(Checksum, SegmentedPacketSumsAsTheWholeOne) {
 TEST(Checksum, Rfc1624UpdateAgreesWithAWholeSum) {
   std::mt19937 random(3);
   for (int i = 0; i < 5000; ++i) {
-    const Tuple before = random_tuple(random, i % 2 == 0);
-    const Tuple after = random_tuple(random, i % 2 == 0);
+    const Tuple before = test::random_tuple(random, i % 2 == 0);
+    const Tuple after = test::random_tuple(random, i % 2 == 0);
     const Bytes payload = test::pattern(random() % 64, static_cast<uint8_t>(random()));
     Bytes packet = test::tcp_packet(before, payload);
     const Bytes expected = test::tcp_packet(after, payload);
@@ -103,8 +92,8 @@ TEST(Checksum, Rfc768UdpZeroMeansNoneAndIsNeverMade) {
 TEST(Checksum, PartialUpdateAgreesWithANewPseudoHeader) {
   std::mt19937 random(4);
   for (int i = 0; i < 1000; ++i) {
-    const Tuple before = random_tuple(random, i % 2 == 0);
-    const Tuple after = random_tuple(random, i % 2 == 0);
+    const Tuple before = test::random_tuple(random, i % 2 == 0);
+    const Tuple after = test::random_tuple(random, i % 2 == 0);
     const auto sum = [](const Tuple& t) {
       return pseudo_header_sum(t.source.address, t.destination.address, kProtoTcp, 1234);
     };

@@ -13,17 +13,6 @@
 namespace isthmus::packet {
 namespace {
 
-Tuple random_tuple(std::mt19937& random, bool v4) {
-  Tuple tuple;
-  for (Endpoint* end : {&tuple.source, &tuple.destination}) {
-    uint8_t bytes[16];
-    for (auto& byte : bytes) byte = static_cast<uint8_t>(random());
-    end->address = v4 ? IpAddress::v4(static_cast<uint32_t>(random())) : IpAddress::v6(bytes);
-    end->port = static_cast<uint16_t>(random());
-  }
-  return tuple;
-}
-
 // What a NIC computes, by DPDK's software Toeplitz.
 unsigned toeplitz_bucket(const Tuple& tuple) {
   uint8_t key[40];
@@ -42,7 +31,7 @@ unsigned toeplitz_bucket(const Tuple& tuple) {
 TEST(Owner, IsWhatASymmetricToeplitzNicChooses) {
   std::mt19937 random(6);
   for (int i = 0; i < 2000; ++i) {
-    const Tuple tuple = random_tuple(random, i % 2 == 0);
+    const Tuple tuple = test::random_tuple(random, i % 2 == 0);
     ASSERT_EQ(owner_index(tuple), toeplitz_bucket(tuple)) << tuple.to_string();
   }
 }
@@ -50,7 +39,7 @@ TEST(Owner, IsWhatASymmetricToeplitzNicChooses) {
 TEST(Owner, BothDirectionsHaveTheSame) {
   std::mt19937 random(7);
   for (int i = 0; i < 2000; ++i) {
-    const Tuple tuple = random_tuple(random, i % 2 == 0);
+    const Tuple tuple = test::random_tuple(random, i % 2 == 0);
     ASSERT_EQ(owner_index(tuple), owner_index(tuple.reversed()));
   }
 }
@@ -70,7 +59,7 @@ TEST(ChoosePort, BringsTheLegHome) {
   for (const unsigned workers : {1u, 2u, 3u, 7u, 128u}) {
     const IndirectionTable table(workers);
     for (int i = 0; i < 200; ++i) {
-      const Tuple flow = random_tuple(random, i % 2 == 0);
+      const Tuple flow = test::random_tuple(random, i % 2 == 0);
       const auto worker = static_cast<uint8_t>(random() % workers);
       const auto port = choose_port(flow.source.address, flow.destination, table, worker, {},
                                     static_cast<uint32_t>(random()));

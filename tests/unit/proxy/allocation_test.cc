@@ -48,7 +48,7 @@ namespace {
 using test::at;
 using test::ip;
 
-constexpr std::string_view kMesh = R"(
+constexpr std::string_view kAllocationMesh = R"(
 workloads:
 - {name: sleep, namespace: default, serviceAccount: a-service-account-of-more-than-fifteen-characters, workloadIps: [10.0.0.1], protocol: HBONE, node: a}
 - {name: local, namespace: guarded, workloadIps: [10.0.0.2], protocol: HBONE, node: a, services: {default/web.example: {}}}
@@ -63,7 +63,7 @@ policies:
 )";
 
 TEST(WorkerPath, DecidesWithoutTheHeap) {
-  const test::Mesh mesh(kMesh);
+  const test::Mesh mesh(kAllocationMesh);
   capture::Rules::BuildError error{};
   capture::Rule rule;
   rule.destination_ports = {9999, 9999};

@@ -15,7 +15,7 @@ using test::at;
 using test::ip;
 using test::Mesh;
 
-constexpr std::string_view kMesh = R"(
+constexpr std::string_view kInboundMesh = R"(
 workloads:
 - {name: open, namespace: default, serviceAccount: open, workloadIps: [10.0.0.1], protocol: HBONE, node: a, services: {default/open.example: {81: 8181}}}
 - {name: guarded, namespace: guarded, workloadIps: [10.0.0.2], protocol: HBONE, node: a}
@@ -67,14 +67,12 @@ class InboundTest : public testing::Test {
         {at(from), at(to)});
   }
 
-  Mesh mesh_{kMesh};
+  Mesh mesh_{kInboundMesh};
   std::vector<packet::IpAddress> own_ = {ip("10.0.0.9")};
 };
 
-constexpr Profile kBoth[] = {Profile::v1_18, Profile::head};
-
 TEST_F(InboundTest, AcceptedConnectGoesToThePodFromTheClientsAddress) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, {"10.0.0.1:8080", "10.0.0.1"});
     EXPECT_EQ(d.status, 200);
     EXPECT_EQ(d.upstream, at("10.0.0.1:8080"));
@@ -117,7 +115,7 @@ TEST_F(InboundTest, CodesOfBothProfiles) {
     const Asked asked{.authority = c.authority, .to = c.to, .method = c.method};
     EXPECT_EQ(decide(Profile::v1_18, asked).status, c.v1_18) << c.what;
     EXPECT_EQ(decide(Profile::head, asked).status, c.head) << c.what;
-    for (const Profile profile : kBoth) {
+    for (const Profile profile : test::kProfiles) {
       const auto d = decide(profile, asked);
       EXPECT_EQ(d.status == 200, d.reason == stats::Reason::count_) << c.what;
     }
@@ -159,7 +157,7 @@ TEST_F(InboundTest, APodThatReachesItselfThroughItsWaypointSeesTheWaypoint) {
 
 TEST_F(InboundTest, NobodyElsesForwardedIsTrusted) {
   const Asked asked{.authority = "10.0.0.1:80", .to = "10.0.0.1", .forwarded = "for=10.0.7.7"};
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     EXPECT_EQ(decide(profile, asked).spoofed_source, ip("10.0.1.1"));
   }
   const Asked waypoint{.authority = "10.0.0.4:80",
@@ -214,7 +212,7 @@ TEST_F(InboundTest, AnAbsentPeerIdentityIsAnonymous) {
 // ---- plaintext
 
 TEST_F(InboundTest, PlaintextIsAnonymous) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto open = plain(profile, "10.0.1.1:4000", "10.0.0.1:80");
     EXPECT_EQ(open.status, 200);
     EXPECT_EQ(open.upstream, at("10.0.0.1:80"));
@@ -225,7 +223,7 @@ TEST_F(InboundTest, PlaintextIsAnonymous) {
 }
 
 TEST_F(InboundTest, StrictRefusesPlaintextAndSaysSo) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = plain(profile, "10.0.1.1:4000", "10.0.0.3:80");
     EXPECT_EQ(d.status, 401);
     EXPECT_EQ(d.reason, stats::Reason::mesh_rbac_strict);
@@ -234,7 +232,7 @@ TEST_F(InboundTest, StrictRefusesPlaintextAndSaysSo) {
 }
 
 TEST_F(InboundTest, PlaintextPastAWaypointIsRefusedUnlessAllowed) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     EXPECT_EQ(plain(profile, "10.0.1.1:4000", "10.0.0.4:80").reason,
               stats::Reason::proxy_waypoint_bypassed);
     EXPECT_EQ(plain(profile, "10.0.1.1:4000", "10.0.0.4:80", true).status, 200);

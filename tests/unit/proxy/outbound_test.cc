@@ -15,7 +15,7 @@ using test::at;
 using test::ip;
 using test::Mesh;
 
-constexpr std::string_view kMesh = R"(
+constexpr std::string_view kOutboundMesh = R"(
 workloads:
 - {name: sleep, namespace: default, serviceAccount: sleep, workloadIps: [10.0.0.1], protocol: HBONE, node: a}
 - {name: local, namespace: default, serviceAccount: local, workloadIps: [10.0.0.2], protocol: HBONE, node: a, services: {default/local.example: {}, default/self.example: {}}}
@@ -63,15 +63,14 @@ class OutboundTest : public testing::Test {
     return out;
   }
 
-  Mesh mesh_{kMesh};
+  Mesh mesh_{kOutboundMesh};
   std::vector<packet::IpAddress> own_ = {ip("10.0.0.9")};
 };
 
-constexpr Profile kBoth[] = {Profile::v1_18, Profile::head};
 const std::string kId = "spiffe://cluster.local/ns/default/sa/";
 
 TEST_F(OutboundTest, UnknownDestinationsPassThrough) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, "93.184.216.34:443");
     EXPECT_EQ(d.kind, OutboundKind::passthrough);
     EXPECT_EQ(d.upstream, at("93.184.216.34:443"));
@@ -80,7 +79,7 @@ TEST_F(OutboundTest, UnknownDestinationsPassThrough) {
 }
 
 TEST_F(OutboundTest, UnknownSourcesAreRefused) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, "93.184.216.34:443", "10.0.0.77:4000");
     EXPECT_EQ(d.kind, OutboundKind::refuse);
     EXPECT_EQ(d.reason, stats::Reason::proxy_unknown_source);
@@ -92,7 +91,7 @@ TEST_F(OutboundTest, CallsToTheGatewayItselfAreRefused) {
 }
 
 TEST_F(OutboundTest, RemoteMeshWorkloadIsReachedByHbone) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, "10.0.1.1:9090");
     EXPECT_EQ(d.kind, OutboundKind::hbone);
     EXPECT_EQ(d.upstream, at("10.0.1.1:15008"));
@@ -105,7 +104,7 @@ TEST_F(OutboundTest, RemoteMeshWorkloadIsReachedByHbone) {
 }
 
 TEST_F(OutboundTest, ServiceIsTranslatedToAnEndpointsAddressAndTargetPort) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, "10.96.0.1:80");
     EXPECT_EQ(d.kind, OutboundKind::hbone);
     EXPECT_EQ(d.upstream, at("10.0.1.1:15008"));
@@ -122,7 +121,7 @@ TEST_F(OutboundTest, HeadAlsoExpectsTheServicesSubjectAltNames) {
 }
 
 TEST_F(OutboundTest, AFailedEndpointIsNotTriedAgain) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto second = decide(profile, "10.96.0.1:80", "10.0.0.1:4000", {ip("10.0.1.1")});
     EXPECT_EQ(second.authority, at("10.0.1.2:8080"));
     const auto third =
@@ -133,7 +132,7 @@ TEST_F(OutboundTest, AFailedEndpointIsNotTriedAgain) {
 }
 
 TEST_F(OutboundTest, PlaintextEndpointIsDirect) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto by_service = decide(profile, "10.96.0.3:80");
     EXPECT_EQ(by_service.kind, OutboundKind::direct);
     EXPECT_EQ(by_service.upstream, at("10.0.1.3:8080"));
@@ -159,7 +158,7 @@ TEST_F(OutboundTest, PassthroughModeGoesToTheOriginalDestinationAtHead) {
 }
 
 TEST_F(OutboundTest, SameNodeIsJoinedInMemory) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, "10.96.0.2:80");
     EXPECT_EQ(d.kind, OutboundKind::local);
     EXPECT_EQ(d.upstream, at("10.0.0.2:8080"));
@@ -175,7 +174,7 @@ TEST_F(OutboundTest, APodThatCallsItselfThroughAServiceNeedsAnotherSource) {
 }
 
 TEST_F(OutboundTest, SameNodeAppliesTheDestinationsPolicyWithTheSourcesIdentity) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto denied = decide(profile, "10.0.0.3:80", "10.0.0.1:4000");
     EXPECT_EQ(denied.kind, OutboundKind::refuse);
     EXPECT_EQ(denied.reason, stats::Reason::mesh_rbac_not_allowed);
@@ -186,7 +185,7 @@ TEST_F(OutboundTest, SameNodeAppliesTheDestinationsPolicyWithTheSourcesIdentity)
 }
 
 TEST_F(OutboundTest, ASidecarOfThisNodeSpeaksHboneItself) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, "10.0.0.4:80");
     EXPECT_EQ(d.kind, OutboundKind::hbone);
     EXPECT_EQ(d.upstream, at("10.0.0.4:15008"));
@@ -194,7 +193,7 @@ TEST_F(OutboundTest, ASidecarOfThisNodeSpeaksHboneItself) {
 }
 
 TEST_F(OutboundTest, WorkloadWaypointIsToldTheOriginalDestination) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, "10.0.4.1:80");
     EXPECT_EQ(d.kind, OutboundKind::hbone);
     EXPECT_TRUE(d.to_waypoint);
@@ -214,7 +213,7 @@ TEST_F(OutboundTest, ServiceAddressedTrafficUsesTheWorkloadsWaypointIn118Only) {
 }
 
 TEST_F(OutboundTest, ServiceWaypointIsToldTheVip) {
-  for (const Profile profile : kBoth) {
+  for (const Profile profile : test::kProfiles) {
     const auto d = decide(profile, "10.96.0.7:80");
     EXPECT_TRUE(d.to_waypoint);
     EXPECT_EQ(d.upstream, at("10.0.3.3:15008"));
