@@ -27,6 +27,9 @@ packet::Endpoint endpoint(uint32_t address, uint16_t port) {
 tcp::Config sized(unsigned connections) {
   tcp::Config config;
   config.max_connections = connections + 4 * kBurst;
+  // One client address opens them all at once.
+  config.max_half_open = config.max_connections;
+  config.max_half_open_per_source = UINT16_MAX;
   return config;
 }
 

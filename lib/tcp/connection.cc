@@ -24,6 +24,10 @@ uint16_t header_bytes(const packet::Endpoint& local) {
 
 }  // namespace
 
+uint16_t mss_for(const packet::Endpoint& local, uint16_t mtu) {
+  return static_cast<uint16_t>(std::max<int>(mtu, 576) - header_bytes(local));
+}
+
 const char* to_string(Failure failure) {
   switch (failure) {
     case Failure::none:
@@ -92,7 +96,7 @@ void Connection::open(Core& core, uint32_t index, const packet::Endpoint& local,
   options_ = options;
   opened_at_ = last_received_ = last_sent_ = progress_at_ = taken_since_ = core.now;
   receive_buffer_ = core.config.receive_buffer;
-  receive_mss_ = static_cast<uint16_t>(std::max<int>(options.mtu, 576) - header_bytes(local));
+  receive_mss_ = mss_for(local, options.mtu);
   mss_ = peer_mss_ = local.address.is_v4() ? kDefaultMssV4 : kDefaultMssV6;
   quick_acks_ = kQuickAcks;
   iss_ = core.initial_sequence(local, remote);
@@ -122,7 +126,10 @@ void Connection::start_passive(const Incoming& syn, bool held) {
   snd_wl1_ = syn.sequence;
   snd_wl2_ = iss_;
   syn_due_ = !held;
-  if (syn_due_) mark_ready();
+  if (syn_due_) {
+    count_half_open(true);
+    mark_ready();
+  }
   arm();
 }
 
@@ -159,8 +166,9 @@ void Connection::on_established() {
   syn_due_ = false;
   timeout_at_ = timer::kNever;
   progress_at_ = core_->now;
+  count_half_open(false);
   // RFC 6298 section 2: the handshake is the first measurement, unless it was repeated.
-  if (backoff_ == 0) rtt_.sample(core_->now - syn_sent_at_, core_->now);
+  if (backoff_ == 0 && !by_cookie_) rtt_.sample(core_->now - syn_sent_at_, core_->now);
   backoff_ = 0;
   want_write_ = send_room() == 0;
   raise(kConnected);
@@ -191,6 +199,7 @@ void Connection::fail(Failure failure) {
 // Nothing more is sent or expected; what was received stays until the user has heard.
 void Connection::finish() {
   state_ = State::closed;
+  count_half_open(false);
   core_->detach(*this);
   core_->wheel.cancel(*this);
   core_->queued -= send_queue_.size();
@@ -376,6 +385,7 @@ void Connection::complete_accept() {
   if (!held_) return;
   held_ = false;
   syn_due_ = true;
+  count_half_open(true);
   opened_at_ = core_->now;  // the client's ACK has its own time
   mark_ready();
   arm();

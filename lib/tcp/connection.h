@@ -22,6 +22,7 @@
 namespace isthmus::tcp {
 
 class Core;
+struct Cookie;
 class Engine;
 struct IcmpError;
 struct Incoming;
@@ -104,6 +105,8 @@ class Connection : private timer::Wheel::Entry {
             const packet::Endpoint& remote, Handler* handler, const Options& options);
   void start_active();
   void start_passive(const Incoming& syn, bool held);
+  void start_by_cookie(const Incoming& ack, const Cookie& cookie);
+  void count_half_open(bool open);
   uint8_t syn_ecn_flags() const;
   void take_syn_options(const SegmentOptions& options);
   void on_established();
@@ -250,6 +253,8 @@ class Connection : private timer::Wheel::Entry {
   bool prr_progress_ : 1 = false;
   bool blocked_by_buffers_ : 1 = false;
   bool syn_repeated_ : 1 = false;
+  bool half_open_ : 1 = false;  // counted as such
+  bool by_cookie_ : 1 = false;  // nobody knows when the SYN-ACK left
   LossTimer loss_timer_ = LossTimer::none;
   Failure failure_ = Failure::none;
   uint8_t backoff_ = 0;

@@ -13,6 +13,7 @@
 #include "packet/pools.h"
 #include "stats/reason.h"
 #include "tcp/connection.h"
+#include "tcp/cookie.h"
 #include "tcp/engine.h"
 #include "tcp/options.h"
 #include "tcp/segment.h"
@@ -82,6 +83,12 @@ class Core {
   bool send_reset(const packet::Parsed& segment, uint32_t path);
   // Takes from what may be sent per second; counts the refusal.
   bool reset_allowed();
+  // handshake.cc
+  bool crowded(const packet::IpAddress& source) const;
+  void count_half_open(const packet::IpAddress& source, int change);
+  bool send_cookie(const packet::Parsed& syn, const Options& options, uint8_t tag);
+  std::optional<Cookie> cookie_of(const packet::Parsed& segment);
+
   bool icmp_error(const IcmpError& error);
   void advance();
   void flush();
@@ -101,6 +108,10 @@ class Core {
   Seq initial_sequence(const packet::Endpoint& local, const packet::Endpoint& remote);
   uint32_t timestamp_offset(const packet::Endpoint& local, const packet::Endpoint& remote) const;
   uint64_t random();
+  // Milliseconds, before the connection's offset (RFC 7323 section 5.4).
+  uint32_t timestamp() const {
+    return static_cast<uint32_t>(now.time_since_epoch().count() / 1000);
+  }
   // What is queued, as Config::memory_budget counts it.
   uint64_t memory_in_use() const { return queued + gaps.occupied(); }
   bool over_budget() const { return memory_in_use() >= config.memory_budget; }
@@ -136,6 +147,8 @@ class Core {
   uint8_t receive_scale = 0;
 
  private:
+  static constexpr uint32_t kSources = 4096;
+  uint32_t source_bucket(const packet::IpAddress& source) const;
   Connection* take(const packet::Endpoint& local, const packet::Endpoint& remote);
   void retime_time_wait(uint32_t index);
   void acknowledge_time_wait(TimeWait& entry);
@@ -149,6 +162,9 @@ class Core {
   uint32_t last_time_wait_ = kNone;
   uint32_t first_ready_ = kNone;
   uint32_t last_ready_ = kNone;
+  CookieMaker cookies_;
+  std::unique_ptr<uint16_t[]> half_open_by_source_;
+  uint32_t half_open_ = 0;
   uint64_t random_count_ = 0;
   uint32_t resets_left_ = 0;
   timer::Instant resets_since_{};
@@ -157,6 +173,8 @@ class Core {
   Seq reused_above_ = 0;
 };
 
+// The MSS to advertise on a path.
+uint16_t mss_for(const packet::Endpoint& local, uint16_t mtu);
 // Reads the TCP header of a parsed packet. False when its options lie.
 bool read_segment(const packet::Parsed& parsed, Incoming& out);
 

@@ -41,6 +41,8 @@ Core::Core(const Config& settings, const packet::Pools& mempools, Output& out,
       table_(settings.max_connections + settings.max_time_wait),
       connections_(new Connection[settings.max_connections]),
       time_waits_(new TimeWait[std::max(settings.max_time_wait, 1u)]),
+      cookies_(keys.cookie),
+      half_open_by_source_(new uint16_t[kSources]()),
       resets_left_(settings.resets_per_second),
       resets_since_(start) {
   for (uint32_t i = settings.max_connections; i-- > 0;) {
@@ -215,34 +217,6 @@ bool Core::input(const packet::Parsed& parsed, uint64_t key) {
   return true;
 }
 
-Connection* Core::accept(const packet::Parsed& syn, Handler* handler, const Options& options,
-                         AcceptMode mode) {
-  Incoming segment;
-  if (!read_segment(syn, segment)) {
-    drop(Reason::tcp_bad_options);
-    return nullptr;
-  }
-  constexpr uint8_t kRelevant = Tcp::kSyn | Tcp::kAck | Tcp::kRst | Tcp::kFin;
-  const packet::Endpoint& local = syn.tuple.destination;
-  const packet::Endpoint& remote = syn.tuple.source;
-  // MUST-57, MUST-63: no connection with a group.
-  if ((segment.flags & kRelevant) != Tcp::kSyn || local.address.is_multicast()) {
-    drop(Reason::tcp_unexpected_flags);
-    return nullptr;
-  }
-  if (lookup(hash(local, remote), local, remote) != kNone) {
-    drop(Reason::tcp_tuple_taken);
-    return nullptr;
-  }
-  Connection* connection = take(local, remote);
-  if (connection == nullptr) return nullptr;
-  connection->open(*this, connection->index_, local, remote, handler, options);
-  attach(*connection);
-  ++stats.passive_opens;
-  connection->start_passive(segment, mode == AcceptMode::held);
-  return connection;
-}
-
 Connection* Core::connect(const packet::Endpoint& local, const packet::Endpoint& remote,
                           Handler* handler, const Options& options) {
   const uint64_t key = hash(local, remote);
@@ -384,6 +358,23 @@ Connection* Engine::accept(const packet::Parsed& syn, Handler* handler, const Op
                            timer::Instant now, AcceptMode mode) {
   core_->now = now;
   return core_->accept(syn, handler, options, mode);
+}
+
+bool Engine::crowded(const packet::Parsed& syn) const {
+  return core_->crowded(syn.tuple.source.address);
+}
+
+bool Engine::send_cookie(const packet::Parsed& syn, const Options& options, uint8_t tag,
+                         timer::Instant now) {
+  core_->now = now;
+  return core_->send_cookie(syn, options, tag);
+}
+
+std::optional<uint8_t> Engine::cookie_tag(const packet::Parsed& segment, timer::Instant now) {
+  core_->now = now;
+  const std::optional<Cookie> cookie = core_->cookie_of(segment);
+  if (!cookie) return std::nullopt;
+  return cookie->tag;
 }
 
 Connection* Engine::connect(const packet::Endpoint& local, const packet::Endpoint& remote,

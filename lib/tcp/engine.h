@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <type_traits>
 
@@ -47,6 +48,11 @@ struct Config {
   uint32_t max_sent_records = 131'072;  // transmissions in flight, all connections
   uint32_t max_gaps = 32'768;           // out-of-order runs held, all connections
   uint16_t max_gaps_per_connection = 256;
+  // Passive handshakes without their last ACK (held ones not counted): in all, and from one source
+  // address (hashed: some share a place). Beyond that accept() refuses, and send_cookie() is what
+  // to do.
+  uint32_t max_half_open = 1'024;
+  uint16_t max_half_open_per_source = 128;
   uint32_t receive_buffer = 256 << 10;  // start; grows to the maximum with the transfer
   uint32_t max_receive_buffer = 4 << 20;
   uint32_t send_buffer = 256 << 10;
@@ -72,6 +78,7 @@ struct Secrets {
   packet::SipKey sequence;   // RFC 6528
   packet::SipKey timestamp;  // RFC 7323 section 5.4
   packet::SipKey random;     // jitter of limits
+  packet::SipKey cookie;     // seed of the secrets of SYN cookies
 };
 
 enum class AcceptMode : uint8_t {
@@ -106,6 +113,8 @@ struct EngineStats {
   uint64_t congestion_marks = 0;    // data that came with the CE mark
   uint64_t resets_sent = 0;
   uint64_t resets_received = 0;
+  uint64_t cookies_sent = 0;
+  uint64_t cookies_accepted = 0;
   uint64_t active_opens = 0;
   uint64_t passive_opens = 0;
   uint64_t established = 0;  // completed handshakes
@@ -143,10 +152,23 @@ class Engine {
 
   // Passive open by a SYN for any address: local is the packet's destination. The mbuf stays the
   // caller's; data on the SYN is left for the peer to send again. Null when the segment is no clean
-  // SYN, the tuple is taken or the table is full (counted in drops). Events: kConnected, or
-  // kFailed.
+  // SYN, the tuple is taken, the table is full, or too many handshakes are half open (counted in
+  // drops). Events: kConnected, or kFailed.
+  // Also by the ACK of a cookie: then the same segment goes to input() next, which completes the
+  // handshake and takes its payload; mode counts for nothing.
   Connection* accept(const packet::Parsed& syn, Handler* handler, const Options& options,
                      timer::Instant now, AcceptMode mode = AcceptMode::now);
+
+  // True: a SYN that must not be accepted because too many handshakes are half open, in all or from
+  // its source, and should be answered by send_cookie().
+  bool crowded(const packet::Parsed& syn) const;
+  // Answers a SYN with a SYN-ACK of which nothing is remembered here (tcp/cookie.h). tag: 0 to 3,
+  // given back by cookie_tag(). The mbuf stays the caller's. False when it was not sent.
+  bool send_cookie(const packet::Parsed& syn, const Options& options, uint8_t tag,
+                   timer::Instant now);
+  // For a segment that input() has refused: the tag of the cookie that it acknowledges, or nothing
+  // when there is none, or one that is forged or too old.
+  std::optional<uint8_t> cookie_tag(const packet::Parsed& segment, timer::Instant now);
 
   // Active open from any source address; the caller chooses the port. Null when the tuple is taken
   // or the table is full. Events: kConnected, or kFailed (refused, timed_out, unreachable).

@@ -88,7 +88,7 @@ bool attach_payload(rte_mbuf* packet, rte_mbuf* segment, const uint8_t* data, ui
 }  // namespace
 
 uint32_t Connection::timestamp_now() const {
-  return static_cast<uint32_t>(core_->now.time_since_epoch().count() / 1000) + ts_offset_;
+  return core_->timestamp() + ts_offset_;
 }
 
 void Connection::out_of_buffers() {

@@ -91,8 +91,7 @@ void Core::acknowledge_time_wait(TimeWait& entry) {
   --entry.acks_left;
   SegmentOptions options;
   options.has_timestamp = entry.timestamps;
-  options.timestamp =
-      static_cast<uint32_t>(now.time_since_epoch().count() / 1000) + entry.ts_offset;
+  options.timestamp = timestamp() + entry.ts_offset;
   options.echo = entry.ts_recent;
   SegmentHeader header{.local = entry.local, .remote = entry.remote};
   header.sequence = entry.snd_nxt;

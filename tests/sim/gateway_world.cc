@@ -103,7 +103,7 @@ void World::make_stations() {
     std::mt19937_64 random(scenario_.seed * kPlaces + place);
     const auto key = [&] { return packet::SipKey{random(), random()}; };
     stations_[place] = std::make_unique<Station>(
-        scheduler_, ip(kAddresses[place]), tcp::Secrets{key(), key(), key(), key()},
+        scheduler_, ip(kAddresses[place]), tcp::Secrets{key(), key(), key(), key(), key()},
         [this, place](Carried&& packet) {
           from_station(static_cast<Place>(place), std::move(packet));
         });

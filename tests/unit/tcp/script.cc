@@ -40,6 +40,7 @@ Script::Script() : mbufs_before_(0) {
   secrets_.timestamp = {3, 4};
   secrets_.table = {5, 6};
   secrets_.random = {7, 8};
+  secrets_.cookie = {9, 10};
   make_engine();
 }
 
