@@ -59,6 +59,7 @@ bool Plain::forward(packet::Parsed& packet) {
   const nat::Found found = context_.nat.find(packet.tuple);
   if (!found) return false;
   if (nat::Table::reopens(found, packet)) {
+    end(*found.entry, Reason::gateway_client_gone);
     context_.nat.remove(*found.entry);
     return false;
   }
@@ -74,12 +75,18 @@ void Plain::translate(const nat::Found& found, packet::Parsed& packet) {
     context_.reasons.count(*reason);
     if (*reason == Reason::nat_ttl_exceeded) {
       edge_.send_error(packet, ip::ErrorKind::time_exceeded, 0);
-    } else if (rte_mbuf* reset = nat::make_reset_reply(packet, context_.pools.small)) {
-      edge_.send(reset);
+    } else if (rte_mbuf* answer =
+                   *reason == Reason::nat_unexpected_syn
+                       ? context_.nat.make_challenge(found, context_.pools.small, context_.now)
+                       : nat::make_reset_reply(packet, context_.pools.small)) {
+      edge_.send(answer);
     }
     return rte_pktmbuf_free(packet.mbuf);
   }
-  follow(*found.entry, found.from, {rst, first, payload != 0});
+  // A RST that was not believed is its receiver's to judge, and says nothing here.
+  if (!rst || found.entry->state == nat::State::closing) {
+    follow(*found.entry, found.from, {rst, first, payload != 0});
+  }
   packet::prepare_forward(packet);
   edge_.send(packet.mbuf);
 }

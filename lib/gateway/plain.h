@@ -33,7 +33,7 @@ class Plain final : private nat::PortsInUse {
  private:
   // What follow() has to know of a packet that was translated.
   struct Seen {
-    bool reset;
+    bool reset;  // and believed
     bool first;  // of its side
     bool payload;
   };

@@ -30,8 +30,40 @@ bool is_after(uint32_t a, uint32_t b) {
   return static_cast<int32_t>(a - b) > 0;
 }
 
+bool is_bare_syn(const Parsed& packet) {
+  return (packet.tcp()->flags & (Tcp::kSyn | Tcp::kAck | Tcp::kRst)) == Tcp::kSyn;
+}
+
 Side other(Side side) {
   return side == Side::client ? Side::upstream : Side::client;
+}
+
+// Payload that may be under way to a receiver and was lost before it came here.
+constexpr uint32_t kUnseen = 1u << 20;
+// RFC 5961 section 7; as often as Linux answers for one connection.
+constexpr timer::Duration kChallengeGap = std::chrono::milliseconds(500);
+
+// A RST that its receiver may believe: between what the receiver has acknowledged and what the
+// sender has sent (RFC 5961 section 3.2), or the refusal of the client's SYN.
+bool plausible_reset(const Entry& entry, Side from, const Tcp& tcp) {
+  const Entry::Half& sender = entry.half(from);
+  const Entry::Half& receiver = entry.half(other(from));
+  if (sender.packets == 0) {
+    const uint32_t acknowledged = tcp.acknowledgment.get();
+    return receiver.packets != 0 && (tcp.flags & Tcp::kAck) != 0 &&
+           is_after(acknowledged, receiver.initial) &&
+           !is_after(acknowledged, receiver.next_sequence);
+  }
+  const uint32_t sequence = tcp.sequence.get();
+  const uint32_t low = receiver.acknowledges ? receiver.acknowledged : sender.next_sequence;
+  return !is_after(low, sequence) && !is_after(sequence, sender.next_sequence);
+}
+
+bool plausible_fin(const Entry& entry, Side from, uint32_t end) {
+  const Entry::Half& sender = entry.half(from);
+  const Entry::Half& receiver = entry.half(other(from));
+  if (receiver.acknowledges && is_after(receiver.acknowledged, end)) return false;
+  return !is_after(end, sender.next_sequence + kUnseen);
 }
 
 // What packets from one side look like when they arrive, and when they leave again.
@@ -104,6 +136,7 @@ std::optional<Reason> Table::create(const Tuple& client, const packet::IpAddress
   entry.upstream = *upstream;
   entry.cookie = cookie;
   entry.state = State::opening;
+  entry.challenged = {};
   entry.halves[0] = entry.halves[1] = Entry::Half();
   entry.in_use = true;
   index_.insert(packet::siphash(config_.key, client), number * 2);
@@ -123,10 +156,23 @@ void Table::remove(Entry& entry) {
 }
 
 bool Table::reopens(const Found& found, const Parsed& packet) {
-  constexpr uint8_t kOpening = Tcp::kSyn | Tcp::kAck | Tcp::kRst;
-  return found.from == Side::client &&
-         (found.entry->state == State::closing || found.entry->state == State::denied) &&
-         (packet.tcp()->flags & kOpening) == Tcp::kSyn;
+  if (found.from != Side::client || !is_bare_syn(packet)) return false;
+  const Entry& entry = *found.entry;
+  if (entry.state == State::closing || entry.state == State::denied) return true;
+  const Entry::Half& client = entry.half(Side::client);
+  return entry.half(Side::upstream).packets == 0 && client.packets != 0 &&
+         packet.tcp()->sequence.get() != client.initial;
+}
+
+// A SYN that cannot belong to the connection. Were it passed on, an upstream that has forgotten the
+// old connection would accept a new one under the old one's verdict. While the connection opens, a
+// client repeats its SYN, and both sides may send one (RFC 5382 REQ-2).
+bool Table::unexpected_syn(const Found& found, const Parsed& packet) {
+  if (!is_bare_syn(packet)) return false;
+  const Entry& entry = *found.entry;
+  const Entry::Half& half = entry.half(found.from);
+  if (entry.state != State::opening) return true;
+  return half.packets != 0 && packet.tcp()->sequence.get() != half.initial;
 }
 
 timer::Duration Table::timeout(State state) const {
@@ -144,17 +190,22 @@ timer::Duration Table::timeout(State state) const {
 }
 
 // Follows the connection loosely, as RFC 5382 and RFC 7857 want it: the state chooses a timeout,
-// and no segment is judged.
+// and segments are left to their receiver's judgement. But what ends a connection has to be
+// plausible, or whoever knows its addresses and ports could end it here.
 void Table::follow(Entry& entry, Side from, const Parsed& packet) {
   const Tcp& tcp = *packet.tcp();
   Entry::Half& half = entry.half(from);
+  const bool reset = (tcp.flags & Tcp::kRst) != 0;
+  if (reset && !plausible_reset(entry, from, tcp)) return;
   const uint32_t next = tcp.sequence.get() + segment_length(packet);
+  const bool fin = (tcp.flags & Tcp::kFin) != 0 && plausible_fin(entry, from, next);
+  if (half.packets == 0) half.initial = tcp.sequence.get();
   if (half.packets == 0 || is_after(next, half.next_sequence)) half.next_sequence = next;
   if ((tcp.flags & Tcp::kAck) != 0) {
     half.acknowledged = tcp.acknowledgment.get();
     half.acknowledges = true;
   }
-  if ((tcp.flags & Tcp::kFin) != 0) half.fin = true;
+  if (fin) half.fin = true;
   ++half.packets;
   half.bytes += packet.mbuf->pkt_len;
 
@@ -162,7 +213,7 @@ void Table::follow(Entry& entry, Side from, const Parsed& packet) {
       entry.half(Side::upstream).acknowledges) {
     entry.state = State::established;
   }
-  if ((tcp.flags & Tcp::kRst) != 0 || (half.fin && entry.half(other(from)).fin)) {
+  if (reset || (half.fin && entry.half(other(from)).fin)) {
     entry.state = State::closing;
   }
 }
@@ -171,6 +222,7 @@ std::optional<Reason> Table::translate(const Found& found, Parsed& packet, timer
   assert(packet.protocol == packet::kProtoTcp && !packet.is_fragment);
   Entry& entry = *found.entry;
   if (entry.state == State::denied) return Reason::nat_denied;
+  if (unexpected_syn(found, packet)) return Reason::nat_unexpected_syn;
   if (!ip::decrement_ttl(packet)) return Reason::nat_ttl_exceeded;
   follow(entry, found.from, packet);
   rewrite(packet, sent_on(entry, found.from));
@@ -186,6 +238,19 @@ std::optional<Reason> Table::translate_error(const Found& found, Parsed& packet)
   if (auto bad = rewrite_error(packet, quoted)) return bad;
   ip::decrement_ttl(packet);
   return std::nullopt;
+}
+
+rte_mbuf* Table::make_challenge(const Found& found, rte_mempool* pool, timer::Instant now) {
+  Entry& entry = *found.entry;
+  const Entry::Half& client = entry.half(Side::client);
+  const Entry::Half& upstream = entry.half(Side::upstream);
+  if (found.from != Side::client || upstream.packets == 0) return nullptr;
+  if (entry.challenged != timer::Instant() && now - entry.challenged < kChallengeGap)
+    return nullptr;
+  entry.challenged = now;
+  return make_segment(entry.client.reversed(), Tcp::kAck,
+                      client.acknowledges ? client.acknowledged : upstream.next_sequence,
+                      upstream.acknowledges ? upstream.acknowledged : client.next_sequence, pool);
 }
 
 Table::Resets Table::reset(Entry& entry, rte_mempool* pool, timer::Instant now) {

@@ -32,7 +32,7 @@ enum class Side : uint8_t { client, upstream };
 enum class State : uint8_t {
   opening,      // a SYN has passed, the handshake is not complete
   established,  // SYNs of both sides and the client's ACK
-  closing,      // FINs of both sides, or a RST
+  closing,      // FINs of both sides, or a RST; neither where its sequence number cannot be
   denied,       // reset by a policy change: every further segment is answered with RST
 };
 
@@ -52,6 +52,7 @@ struct Entry : timer::Wheel::Entry {
   struct Half {  // what one side has sent
     uint64_t packets = 0;
     uint64_t bytes = 0;          // of IP packets
+    uint32_t initial = 0;        // sequence number of the first segment: of the SYN
     uint32_t next_sequence = 0;  // behind the highest byte seen
     uint32_t acknowledged = 0;   // the last acknowledgment: where the other side's data is expected
     bool acknowledges = false;   // an ACK has been seen
@@ -62,7 +63,8 @@ struct Entry : timer::Wheel::Entry {
   packet::Tuple upstream;
   uint64_t cookie = 0;  // the creator's, a flow id
   State state = State::opening;
-  Half halves[2];  // by Side
+  timer::Instant challenged{};  // the last time that make_challenge() gave something
+  Half halves[2];               // by Side
   bool in_use = false;
 
   const Half& half(Side side) const { return halves[static_cast<unsigned>(side)]; }
@@ -113,13 +115,14 @@ class Table {
   // The entry that a packet with this tuple belongs to.
   Found find(const packet::Tuple& received) const;
 
-  // A SYN of the client for a connection that has ended: to be classified as a new flow, after
-  // remove() of the old entry.
+  // A SYN of the client for a connection that has ended, or that it has given up while nobody had
+  // answered: to be classified as a new flow, after remove() of the old entry.
   static bool reopens(const Found& found, const packet::Parsed& packet);
 
   // Rewrites a TCP packet (not a fragment, its headers exclusively ours) for the other leg, takes
   // one off its TTL, follows the connection's state and counts. On a reason the packet is
-  // unchanged: nat_ttl_exceeded, or nat_denied (answer it by make_reset_reply()).
+  // unchanged: nat_ttl_exceeded, nat_denied (answer it by make_reset_reply()), or
+  // nat_unexpected_syn (by make_challenge()).
   std::optional<stats::Reason> translate(const Found& found, packet::Parsed& packet,
                                          timer::Instant now);
 
@@ -127,6 +130,12 @@ class Table {
   // find(embedded tuple reversed)): the quoted headers and the outer addresses (RFC 5508 section
   // 4.2). On a reason the packet is unchanged.
   std::optional<stats::Reason> translate_error(const Found& found, packet::Parsed& packet);
+
+  // What answers a SYN of the client for a connection that seems to live (RFC 5961 section 4.2):
+  // an ACK, to which a client that has forgotten the connection says RST with the right number.
+  // That closes the entry, and the next SYN is classified anew; a forged SYN achieves nothing. At
+  // most two a second; null otherwise, and where the pool is empty.
+  rte_mbuf* make_challenge(const Found& found, rte_mempool* pool, timer::Instant now);
 
   // Ends a connection: RSTs for both sides, null where the pool is empty or nothing can be said
   // yet. The entry stays a while as `denied`.
@@ -163,6 +172,7 @@ class Table {
   std::optional<packet::Tuple> choose(const packet::Tuple& client, const packet::IpAddress& source,
                                       const packet::Endpoint& destination,
                                       const PortChoice& port) const;
+  static bool unexpected_syn(const Found& found, const packet::Parsed& packet);
   void follow(Entry& entry, Side from, const packet::Parsed& packet);
   timer::Duration timeout(State state) const;
 

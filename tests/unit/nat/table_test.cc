@@ -96,6 +96,14 @@ class NatTest : public testing::Test {
     pass(segment(entry.client, Tcp::kAck, 1001, 5001));
     EXPECT_EQ(entry.state, State::established);
   }
+  bool reopens(const Tuple& flow, uint8_t flags, uint32_t sequence = 1000) {
+    rte_mbuf* mbuf = test::to_mbuf(segment(flow, flags, sequence));
+    Parsed parsed;
+    EXPECT_FALSE(packet::parse(mbuf, parsed));
+    const bool result = Table::reopens(table_->find(parsed.tuple), parsed);
+    rte_pktmbuf_free(mbuf);
+    return result;
+  }
   unsigned expire() {
     unsigned gone = 0;
     table_->advance(now_, 1000, [&](const Entry&) { ++gone; });
@@ -285,14 +293,6 @@ TEST_F(NatTest, Rfc7857ClosingNeedsFinsOfBothSidesOrAReset) {
 TEST_F(NatTest, NewConnectionOnTheSamePortsIsANewFlow) {
   const Entry* entry = open(kClient, kUpstream);
   establish(*entry);
-  const auto reopens = [&](const Tuple& flow, uint8_t flags) {
-    rte_mbuf* mbuf = test::to_mbuf(segment(flow, flags));
-    Parsed parsed;
-    EXPECT_FALSE(packet::parse(mbuf, parsed));
-    const bool result = Table::reopens(table_->find(parsed.tuple), parsed);
-    rte_pktmbuf_free(mbuf);
-    return result;
-  };
   EXPECT_FALSE(reopens(kClient, Tcp::kSyn)) << "not while the old one lives";
   pass(segment(kClient, Tcp::kRst, 1001));
   EXPECT_TRUE(reopens(kClient, Tcp::kSyn));
@@ -302,6 +302,108 @@ TEST_F(NatTest, NewConnectionOnTheSamePortsIsANewFlow) {
   EXPECT_FALSE(reopens(kClient, Tcp::kAck));
   table_->remove(*table_->find(kClient).entry);
   EXPECT_NE(open(kClient, kUpstream), nullptr);
+}
+
+TEST_F(NatTest, ClientThatGivesUpAnUnansweredSynOpensANewFlow) {
+  open(kClient, kUpstream);
+  EXPECT_FALSE(pass(segment(kClient, Tcp::kSyn, 1000)).empty());
+  EXPECT_FALSE(reopens(kClient, Tcp::kSyn, 1000)) << "the same SYN again";
+  EXPECT_FALSE(pass(segment(kClient, Tcp::kSyn, 1000)).empty());
+  EXPECT_TRUE(reopens(kClient, Tcp::kSyn, 77'000));
+}
+
+// An upstream that has forgotten the connection would accept the SYN, under the old verdict.
+TEST_F(NatTest, Rfc5961SynInALiveConnectionIsChallengedAndNotPassedOn) {
+  const Entry* entry = open(kClient, kUpstream);
+  establish(*entry);
+  EXPECT_FALSE(reopens(kClient, Tcp::kSyn, 77'000)) << "whoever forges it must not end the flow";
+  for (const uint32_t sequence : {1000u, 1001u, 77'000u}) {
+    EXPECT_TRUE(pass(segment(kClient, Tcp::kSyn, sequence)).empty()) << sequence;
+    EXPECT_EQ(reason_, Reason::nat_unexpected_syn);
+    EXPECT_EQ(entry->state, State::established);
+  }
+  const Found found = table_->find(kClient);
+  rte_mbuf* challenge = table_->make_challenge(found, test::pools().small, now_);
+  ASSERT_NE(challenge, nullptr);
+  EXPECT_TRUE(test::checksums_right(test::to_bytes(challenge)));
+  Parsed parsed;
+  ASSERT_FALSE(packet::parse(challenge, parsed));
+  EXPECT_EQ(parsed.tuple, kClient.reversed());
+  EXPECT_EQ(parsed.tcp()->flags, Tcp::kAck);
+  EXPECT_EQ(parsed.tcp()->sequence.get(), 5001u);
+  const uint32_t acknowledged = parsed.tcp()->acknowledgment.get();
+  rte_pktmbuf_free(challenge);
+  EXPECT_EQ(table_->make_challenge(found, test::pools().small, now_), nullptr) << "not in a row";
+  now_ += seconds(1);
+  challenge = table_->make_challenge(found, test::pools().small, now_);
+  EXPECT_NE(challenge, nullptr);
+  rte_pktmbuf_free(challenge);
+
+  // A client that is new says so (RFC 9293 section 3.10.7.3), and its next SYN is a new flow.
+  EXPECT_FALSE(pass(segment(kClient, Tcp::kRst, acknowledged)).empty());
+  EXPECT_EQ(entry->state, State::closing);
+  EXPECT_TRUE(reopens(kClient, Tcp::kSyn, 77'000));
+}
+
+TEST_F(NatTest, SynOfTheUpstreamOpensNothingInALiveConnection) {
+  const Entry* entry = open(kClient, kUpstream);
+  establish(*entry);
+  EXPECT_TRUE(pass(segment(entry->upstream.reversed(), Tcp::kSyn, 9)).empty());
+  EXPECT_EQ(reason_, Reason::nat_unexpected_syn);
+  EXPECT_EQ(
+      table_->make_challenge(table_->find(entry->upstream.reversed()), test::pools().small, now_),
+      nullptr);
+}
+
+TEST_F(NatTest, Rfc5382Req2SimultaneousOpenPasses) {
+  const Entry* entry = open(kClient, kUpstream);
+  pass(segment(kClient, Tcp::kSyn, 1000));
+  EXPECT_FALSE(pass(segment(entry->upstream.reversed(), Tcp::kSyn, 5000)).empty());
+  EXPECT_FALSE(pass(segment(kClient, Tcp::kSyn | Tcp::kAck, 1000, 5001)).empty());
+  EXPECT_FALSE(
+      pass(segment(entry->upstream.reversed(), Tcp::kSyn | Tcp::kAck, 5000, 1001)).empty());
+  EXPECT_EQ(entry->half(Side::client).initial, 1000u);
+}
+
+TEST_F(NatTest, Rfc5961ResetThatNobodyExpectsPassesAndEndsNothing) {
+  const Entry* entry = open(kClient, kUpstream);
+  const auto back = [&] { return entry->upstream.reversed(); };
+  pass(segment(kClient, Tcp::kSyn, 1000));
+  for (const auto& [flags, number] : {std::pair<int, uint32_t>{Tcp::kRst, 1001},
+                                      {Tcp::kRst | Tcp::kAck, 1000},
+                                      {Tcp::kRst | Tcp::kAck, 1002}}) {
+    EXPECT_FALSE(pass(segment(back(), static_cast<uint8_t>(flags), 0, number)).empty());
+    EXPECT_EQ(entry->state, State::opening) << flags << " " << number;
+  }
+  pass(segment(back(), Tcp::kSyn | Tcp::kAck, 5000, 1001));
+  pass(segment(kClient, Tcp::kAck, 1001, 5001));
+  pass(segment(kClient, Tcp::kAck, 1001, 5001, 100));  // in flight
+  for (const uint32_t sequence : {0u, 1000u, 1102u, 0x8000'0000u}) {
+    EXPECT_FALSE(pass(segment(kClient, Tcp::kRst, sequence)).empty()) << sequence;
+    EXPECT_EQ(entry->state, State::established) << sequence;
+  }
+  for (const uint32_t sequence : {5000u, 5002u}) {
+    pass(segment(back(), Tcp::kRst | Tcp::kAck, sequence, 1101));
+    EXPECT_EQ(entry->state, State::established) << sequence;
+  }
+  EXPECT_EQ(entry->half(Side::upstream).acknowledged, 1001u) << "it is not heard at all";
+  pass(segment(kClient, Tcp::kRst, 1101));
+  EXPECT_EQ(entry->state, State::closing);
+}
+
+TEST_F(NatTest, Rfc9293RefusedSynClosesTheEntry) {
+  const Entry* entry = open(kClient, kUpstream);
+  pass(segment(kClient, Tcp::kSyn, 1000));
+  pass(segment(entry->upstream.reversed(), Tcp::kRst | Tcp::kAck, 0, 1001));
+  EXPECT_EQ(entry->state, State::closing);
+}
+
+TEST_F(NatTest, FinsThatCannotBeEndNothing) {
+  const Entry* entry = open(kClient, kUpstream);
+  establish(*entry);
+  pass(segment(kClient, Tcp::kFin | Tcp::kAck, 500, 5001));
+  pass(segment(entry->upstream.reversed(), Tcp::kFin | Tcp::kAck, 0x4000'0000, 1001));
+  EXPECT_EQ(entry->state, State::established);
 }
 
 // Reads a RST and gives it back; checks that it is one and well formed.
