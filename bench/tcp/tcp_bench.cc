@@ -182,9 +182,10 @@ SegmentCost measure_segments(const packet::Pools& pools, unsigned connections, u
   return cost;
 }
 
-void print_segments(const packet::Pools& pools, uint32_t bytes) {
+void print_segments(const packet::Pools& pools, uint32_t bytes,
+                    const std::vector<unsigned>& counts) {
   double first[2] = {};
-  for (const unsigned connections : {1u, 10'000u, 100'000u}) {
+  for (const unsigned connections : counts) {
     const SegmentCost cost = measure_segments(pools, connections, bytes, 400'000);
     if (first[0] == 0) {
       first[0] = cost.received;
@@ -300,7 +301,8 @@ void print_connections(const packet::Pools& pools) {
       closed, kRounds * kBurst, client, server, hz / client / 1e3, hz / server / 1e3);
 }
 
-void run() {
+// counts: of connections, instead of the targets' ones and all else.
+void run(const std::vector<unsigned>& counts) {
   print_machine();
   const packet::Pools pools = make_pools("bench", 32'767, 8191, 32'767);
   puts(
@@ -308,8 +310,10 @@ void run() {
       "from one connection.\n"
       "    bytes connections received (target 350)   growth  sent (target 400)   growth  "
       "tx free   ACKs");
-  print_segments(pools, 1448);
-  print_segments(pools, 44 * 1448);
+  const std::vector<unsigned> all = {1, 10'000, 100'000};
+  print_segments(pools, 1448, counts.empty() ? all : counts);
+  if (!counts.empty()) return;
+  print_segments(pools, 44 * 1448, all);
   print_transactions(pools, 10'000);
   print_connections(pools);
 }
@@ -318,7 +322,10 @@ void run() {
 }  // namespace isthmus::bench
 
 int main(int argc, char** argv) {
-  isthmus::bench::start_eal(argc, argv);
-  isthmus::bench::run();
+  std::vector<unsigned> counts;
+  for (int i = isthmus::bench::start_eal(argc, argv) + 1; i < argc; ++i) {
+    counts.push_back(static_cast<unsigned>(atoi(argv[i])));
+  }
+  isthmus::bench::run(counts);
   return 0;
 }

@@ -15,6 +15,12 @@ constexpr uint8_t kDupThreshold = 3;
 }  // namespace
 
 void Connection::process_ack(const Incoming& segment, bool window_changed) {
+  // Nothing is out, nothing waits, and the segment says nothing new: the peer is talking.
+  if (snd_una_ == snd_nxt_ && segment.acknowledgment == snd_una_ && !window_changed &&
+      snd_wnd_ != 0 && unsent_ == 0 && fin_queued_ == fin_sent_ &&
+      segment.options.sack_count == 0) {
+    return;
+  }
   AckResult result;
   result.now = core_->now;
   result.has_timestamp = timestamps_ && segment.options.has_timestamp;
@@ -32,7 +38,7 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   if (sack_ && segment.options.sack_count != 0) apply_sack(segment, result, duplicate_reported);
   // A needless probe says that the peer was slow to answer, not that the path reorders.
   if (duplicate_reported && !(probe_out_ && probe_was_old_)) {
-    board_.on_duplicate_reported(before, snd_nxt_);
+    if (take_flight()) flight_->board.on_duplicate_reported(before, snd_nxt_);
   }
   measure(result);
 
@@ -42,18 +48,20 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   if (!sack_) {
     if (duplicate) {
       if (dup_acks_ < UINT8_MAX) ++dup_acks_;
-      reno_sacked_ = std::min(reno_sacked_ + mss_, snd_nxt_ - snd_una_ - board_.lost_bytes());
+      flight_->reno_sacked =
+          std::min(flight_->reno_sacked + mss_, snd_nxt_ - snd_una_ - flight_->board.lost_bytes());
       result.delivered = std::max<uint32_t>(result.delivered, mss_);
     } else if (acked != 0) {
       dup_acks_ = 0;
-      reno_sacked_ -= std::min(reno_sacked_, acked > mss_ ? acked - mss_ : 0);
+      flight_->reno_sacked -= std::min(flight_->reno_sacked, acked > mss_ ? acked - mss_ : 0);
     }
   }
   if (acked != 0 || snd_wnd_ == 0) progress_at_ = core_->now;
   if (window_changed && snd_wnd_ != 0) {
     if (!was_outstanding) backoff_ = 0;  // the persist timer's
-    stalled_at_ = timer::kNever;
-  } else if (snd_wnd_ == 0 && stalled_at_ == timer::kNever) {
+    stalled_ = false;
+  } else if (snd_wnd_ == 0 && !stalled_) {
+    stalled_ = true;
     stalled_at_ = core_->now;
   }
 
@@ -65,7 +73,7 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   advance_recovery(result, acked);
   if (acked != 0) {
     backoff_ = 0;
-    stalled_at_ = timer::kNever;
+    stalled_ = false;
     timeout_at_ = timer::kNever;
     if (snd_una_ != snd_nxt_) restart_timeout();
     if (want_write_ && send_room() >= send_limit() / 4) {
@@ -75,17 +83,18 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   }
   set_loss_timer();
   on_sender_state_change();
-  if (unsent_ != 0 || fin_queued_ != fin_sent_ || board_.has_unsent_losses()) mark_ready();
+  if (unsent_ != 0 || fin_queued_ != fin_sent_ || flight_->board.has_unsent_losses()) mark_ready();
+  if (snd_una_ == snd_nxt_) release_flight();
 }
 
 void Connection::take_acknowledged(Seq ack, AckResult& result) {
   const uint32_t acked = ack - snd_una_;
   const bool fin_acked = fin_sent_ && ack == snd_nxt_;
-  board_.acknowledge(core_->records, ack, result);
+  flight_->board.acknowledge(core_->records, ack, result);
   const uint32_t bytes = acked - (fin_acked ? 1 : 0);
   send_queue_.drop_front(bytes);
   core_->queued -= bytes;
-  bytes_acked_ += bytes;
+  if (ack - iss_ < snd_una_ - iss_) ++snd_wraps_;
   snd_una_ = ack;
 }
 
@@ -108,7 +117,7 @@ void Connection::apply_sack(const Incoming& segment, AckResult& result, bool& du
       continue;
     }
     if (!seq_lt(snd_una_, block.start)) continue;
-    board_.sack(core_->records, block, result);
+    flight_->board.sack(core_->records, block, result);
   }
 }
 
@@ -128,16 +137,16 @@ void Connection::measure(const AckResult& result) {
 // The first thing acknowledged after a retransmission echoes a time before it: the original had
 // arrived, and neither timer nor marking was right (RFC 3522).
 void Connection::undo_if_spurious(const Incoming& segment) {
-  if (!undo_possible_ || phase_ == Phase::open || seq_lt(snd_una_, undo_at_)) return;
+  if (!undo_possible_ || phase_ == Phase::open || seq_lt(snd_una_, flight_->undo_at)) return;
   undo_possible_ = false;
   if (!timestamps_ || !segment.options.has_timestamp ||
-      !seq_lt(segment.options.echo, retransmitted_at_)) {
+      !seq_lt(segment.options.echo, flight_->retransmitted_at)) {
     return;
   }
   ++spurious_;
   ++core_->stats.spurious_recoveries;
   congestion_.undo();
-  board_.unmark_losses(core_->records);
+  flight_->board.unmark_losses(core_->records);
   phase_ = Phase::open;
 }
 
@@ -145,71 +154,71 @@ void Connection::on_probe_acknowledged(const Incoming& segment, bool duplicate_r
                                        bool progress) {
   const Seq ack = segment.acknowledgment;
   if (!probe_was_old_) {
-    if (seq_leq(probe_end_, ack)) probe_out_ = false;
+    if (seq_leq(flight_->probe_end, ack)) probe_out_ = false;
     return;
   }
-  if (duplicate_reported && seq_leq(probe_end_, ack)) {
+  if (duplicate_reported && seq_leq(flight_->probe_end, ack)) {
     probe_out_ = false;  // both copies arrived
     peer_delays_acks_ = true;
-  } else if (seq_lt(probe_end_, ack)) {
+  } else if (seq_lt(flight_->probe_end, ack)) {
     // More than the probe covered: it repaired a loss, which congestion control must hear of.
     probe_out_ = false;
     if (phase_ == Phase::open) {
       congestion_.on_loss(core_->now);
       congestion_.set_window(congestion_.slow_start_threshold());
     }
-  } else if (ack == probe_end_ && !progress) {
+  } else if (ack == flight_->probe_end && !progress) {
     probe_out_ = false;
   }
 }
 
 void Connection::detect_losses(AckResult& result) {
-  reorder_at_ = timer::kNever;
+  if (flight_->reorder_at != timer::kNever) flight_->reorder_at = timer::kNever;
   if (snd_una_ == snd_nxt_) return;
   if (!sack_) {
     // NewReno: three duplicates; in recovery each partial acknowledgment exposes the next hole.
     const bool partial = phase_ == Phase::recovery && prr_partial(result);
     if ((phase_ == Phase::open && dup_acks_ >= kDupThreshold) || partial) {
-      const uint32_t lost = board_.lost_bytes();
-      board_.mark_front_lost(core_->records, mss_);
-      result.newly_lost += board_.lost_bytes() - lost;
+      const uint32_t lost = flight_->board.lost_bytes();
+      flight_->board.mark_front_lost(core_->records, mss_);
+      result.newly_lost += flight_->board.lost_bytes() - lost;
     }
     return;
   }
   const timer::Duration window =
-      board_.reorder_window(rtt_.minimum(), rtt_.smoothed(), mss_, phase_ != Phase::open);
-  const timer::Duration wait = board_.detect_losses(core_->records, window, result);
-  if (wait > timer::Duration()) reorder_at_ = core_->now + wait;
+      flight_->board.reorder_window(rtt_.minimum(), rtt_.smoothed(), mss_, phase_ != Phase::open);
+  const timer::Duration wait = flight_->board.detect_losses(core_->records, window, result);
+  if (wait > timer::Duration()) flight_->reorder_at = core_->now + wait;
 }
 
 // NewReno's partial acknowledgment (RFC 6582): progress that does not end the recovery.
 bool Connection::prr_partial(const AckResult& result) const {
-  return result.delivered != 0 && dup_acks_ == 0 && seq_lt(snd_una_, recovery_point_) &&
-         board_.lost_bytes() == 0;
+  return result.delivered != 0 && dup_acks_ == 0 && seq_lt(snd_una_, flight_->recovery_point) &&
+         flight_->board.lost_bytes() == 0;
 }
 
 void Connection::advance_recovery(const AckResult& result, uint32_t acked) {
-  if (phase_ != Phase::open && seq_leq(recovery_point_, snd_una_)) {
+  if (phase_ != Phase::open && seq_leq(flight_->recovery_point, snd_una_)) {
     leave_recovery();
   } else if (phase_ == Phase::open && result.newly_lost != 0) {
     enter_recovery();
   }
   if (phase_ == Phase::recovery) return reduce_proportionally(result);
   if (acked == 0) return;
-  const bool limited =
-      cwnd_limited_ || (congestion_.in_slow_start() && congestion_.window() < 2 * most_in_flight_);
+  const bool limited = cwnd_limited_ || (congestion_.in_slow_start() &&
+                                         congestion_.window() < 2 * flight_->most_in_flight);
   congestion_.on_ack(acked, core_->now, timer::Duration(rtt_.smoothed()), limited);
 }
 
 void Connection::enter_recovery() {
   phase_ = Phase::recovery;
-  recovery_point_ = snd_nxt_;
+  flight_->recovery_point = snd_nxt_;
   undo_possible_ = false;
-  retransmitted_at_ = 0;
+  flight_->retransmitted_at = 0;
   congestion_.on_loss(core_->now);
-  prr_delivered_ = 0;
-  prr_out_ = 0;
-  prr_flight_ = std::max<uint32_t>(snd_nxt_ - snd_una_, mss_);
+  flight_->prr_delivered = 0;
+  flight_->prr_out = 0;
+  flight_->prr_flight = std::max<uint32_t>(snd_nxt_ - snd_una_, mss_);
   probe_out_ = false;
 }
 
@@ -218,26 +227,27 @@ void Connection::leave_recovery() {
   phase_ = Phase::open;
   undo_possible_ = false;
   dup_acks_ = 0;
-  reno_sacked_ = 0;
-  board_.on_recovery_end();
+  flight_->reno_sacked = 0;
+  flight_->board.on_recovery_end();
 }
 
 // RFC 6937: the window falls in step with what is delivered, and never leaves the sender silent.
 void Connection::reduce_proportionally(const AckResult& result) {
-  prr_delivered_ += result.delivered;
+  flight_->prr_delivered += result.delivered;
   const uint32_t pipe = in_flight();
   const uint32_t target = congestion_.slow_start_threshold();
   int64_t allowed;
   if (pipe > target) {
-    const uint64_t share = uint64_t{prr_delivered_} * target + prr_flight_ - 1;
-    allowed = static_cast<int64_t>(share / prr_flight_) - prr_out_;
+    const uint64_t share = uint64_t{flight_->prr_delivered} * target + flight_->prr_flight - 1;
+    allowed = static_cast<int64_t>(share / flight_->prr_flight) - flight_->prr_out;
   } else {
-    int64_t bound = std::max<int64_t>(int64_t{prr_delivered_} - prr_out_, result.delivered);
+    int64_t bound =
+        std::max<int64_t>(int64_t{flight_->prr_delivered} - flight_->prr_out, result.delivered);
     // Slow start reduction bound only while nothing more is being lost.
     if (prr_progress_ && result.newly_lost == 0) bound += mss_;
     allowed = std::min<int64_t>(target - pipe, bound);
   }
-  if (prr_out_ == 0) allowed = std::max<int64_t>(allowed, mss_);  // the fast retransmission
+  if (flight_->prr_out == 0) allowed = std::max<int64_t>(allowed, mss_);  // the fast retransmission
   congestion_.set_window(pipe + static_cast<uint32_t>(std::max<int64_t>(allowed, 0)));
 }
 

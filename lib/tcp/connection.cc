@@ -18,6 +18,11 @@ constexpr uint16_t kDefaultMssV6 = 1220;
 constexpr uint16_t kMssFloor = 216;
 constexpr uint8_t kQuickAcks = 8;  // at the start the peer's window opens by our ACKs
 
+// Less the SYN.
+uint64_t at_least_one(uint64_t sequence_space) {
+  return sequence_space == 0 ? 0 : sequence_space - 1;
+}
+
 uint16_t header_bytes(const packet::Endpoint& local) {
   return local.address.is_v4() ? 40 : 60;
 }
@@ -93,8 +98,11 @@ void Connection::open(Core& core, uint32_t index, const packet::Endpoint& local,
   local_ = local;
   remote_ = remote;
   handler_ = handler;
-  options_ = options;
-  opened_at_ = last_received_ = last_sent_ = progress_at_ = taken_since_ = core.now;
+  options_ = Policy(options);
+  flight_ = core.flights.none();
+  disorder_ = core.disorders.none();
+  opened_at_ = last_received_ = last_sent_ = progress_at_ = core.now;
+  taken_since_ = micros(core.now);
   receive_buffer_ = core.config.receive_buffer;
   receive_mss_ = mss_for(local, options.mtu);
   mss_ = peer_mss_ = local.address.is_v4() ? kDefaultMssV4 : kDefaultMssV6;
@@ -138,7 +146,8 @@ void Connection::prefetch_queues() const {
     __builtin_prefetch(head, 1);
     __builtin_prefetch(&head->next, 1);
   }
-  if (board_.head() != Scoreboard::kNone) __builtin_prefetch(&core_->records[board_.head()], 1);
+  if (flight_->board.head() != Scoreboard::kNone)
+    __builtin_prefetch(&core_->records[flight_->board.head()], 1);
   __builtin_prefetch(handler_);
 }
 
@@ -151,7 +160,7 @@ void Connection::take_syn_options(const SegmentOptions& options) {
   if (!scaling_) rcv_scale_ = 0;
   if (timestamps_) {
     ts_recent_ = options.timestamp;
-    ts_recent_at_ = core_->now;
+    ts_recent_at_ = seconds(core_->now);
   }
   if (options.has_mss) peer_mss_ = std::max(options.mss, kMssFloor);
   // MUST-16: the peer's MSS and our path, less the options of every segment.
@@ -196,6 +205,45 @@ void Connection::fail(Failure failure) {
   raise(kFailed);
 }
 
+bool Connection::take_flight() {
+  if (flight_ != core_->flights.none()) return true;
+  Flight* taken = core_->flights.take();
+  if (taken != nullptr) flight_ = taken;
+  return taken != nullptr;
+}
+
+bool Connection::take_disorder() {
+  if (disorder_ != core_->disorders.none()) return true;
+  Disorder* taken = core_->disorders.take();
+  if (taken != nullptr) disorder_ = taken;
+  return taken != nullptr;
+}
+
+// What RACK has learnt of the path's reordering is worth the memory.
+void Connection::release_flight() {
+  if (flight_ == core_->flights.none() || phase_ != Phase::open || probe_out_ ||
+      !flight_->board.forgettable()) {
+    return;
+  }
+  core_->flights.give(std::exchange(flight_, core_->flights.none()));
+}
+
+void Connection::release_disorder() {
+  if (disorder_ == core_->disorders.none() || !disorder_->empty()) return;
+  core_->disorders.give(std::exchange(disorder_, core_->disorders.none()));
+}
+
+void Connection::clear_recovery() {
+  if (flight_ != core_->flights.none()) {
+    flight_->board.clear(core_->records);
+    core_->flights.give(std::exchange(flight_, core_->flights.none()));
+  }
+  if (disorder_ != core_->disorders.none()) {
+    disorder_->gaps.clear(core_->gaps);
+    core_->disorders.give(std::exchange(disorder_, core_->disorders.none()));
+  }
+}
+
 // Nothing more is sent or expected; what was received stays until the user has heard.
 void Connection::finish() {
   state_ = State::closed;
@@ -203,8 +251,7 @@ void Connection::finish() {
   core_->detach(*this);
   core_->wheel.cancel(*this);
   core_->queued -= send_queue_.size();
-  board_.clear(core_->records);
-  gaps_.clear(core_->gaps);
+  clear_recovery();
   send_queue_.clear();
   unsent_ = 0;
   ack_now_ = ack_delayed_ = syn_due_ = false;
@@ -214,8 +261,7 @@ void Connection::finish() {
 void Connection::drop_queues() {
   core_->queued -= send_queue_.size() + receive_occupied_;
   receive_occupied_ = 0;
-  board_.clear(core_->records);
-  gaps_.clear(core_->gaps);
+  clear_recovery();
   send_queue_.clear();
   receive_queue_.clear();
   unsent_ = 0;
@@ -305,15 +351,15 @@ uint32_t Connection::receive_limit() const {
 // isn't held back.
 void Connection::grow_receive_buffer(uint32_t taken) {
   taken_ += taken;
-  const timer::Duration round(std::max(rtt_.smoothed(), 1000u));
-  if (core_->now - taken_since_ < round) return;
+  const uint32_t round = std::max(rtt_.smoothed(), 1000u);
+  if (micros(core_->now) - taken_since_ < round) return;
   const uint64_t wanted = 2ull * taken_ + 16ull * receive_mss_;
   if (wanted > receive_buffer_ && core_->memory_share() > receive_buffer_) {
     receive_buffer_ = static_cast<uint32_t>(
         std::min<uint64_t>(wanted, std::max(core_->config.max_receive_buffer, receive_buffer_)));
   }
   taken_ = 0;
-  taken_since_ = core_->now;
+  taken_since_ = micros(core_->now);
 }
 
 uint32_t Connection::send_limit() const {
@@ -405,9 +451,9 @@ bool Connection::consistent() const {
   const uint32_t outstanding = snd_nxt_ - snd_una_;
   const uint32_t bytes = outstanding - (fin_sent_ && outstanding != 0 ? 1 : 0);
   return seq_leq(snd_una_, snd_nxt_) && seq_leq(rcv_nxt_, rcv_edge_) &&
-         board_.consistent(core_->records, snd_una_, snd_nxt_) &&
+         flight_->board.consistent(core_->records, snd_una_, snd_nxt_) &&
          send_queue_.size() == bytes + unsent_ && congestion_.window() >= mss_ &&
-         in_flight() <= outstanding && (board_.empty() == (outstanding == 0));
+         in_flight() <= outstanding && (flight_->board.empty() == (outstanding == 0));
 }
 
 Info Connection::info() const {
@@ -437,16 +483,19 @@ Info Connection::info() const {
   info.send_queued = send_queue_.size();
   info.not_sent = unsent_;
   info.receive_queued = receive_queue_.size();
-  info.out_of_order = gaps_.bytes();
-  info.sacked = board_.sacked_bytes();
-  info.lost = board_.lost_bytes();
+  info.out_of_order = disorder_->gaps.bytes();
+  info.sacked = flight_->board.sacked_bytes();
+  info.lost = flight_->board.lost_bytes();
   info.backoff = backoff_;
   info.reorder_window = static_cast<uint32_t>(
-      board_.reorder_window(rtt_.minimum(), rtt_.smoothed(), mss_, phase_ != Phase::open).count());
-  info.bytes_sent = bytes_sent_;
+      flight_->board.reorder_window(rtt_.minimum(), rtt_.smoothed(), mss_, phase_ != Phase::open)
+          .count());
+  const uint64_t acked = (uint64_t{snd_wraps_} << 32) + (snd_una_ - iss_);
+  const uint64_t received = (uint64_t{rcv_wraps_} << 32) + (rcv_nxt_ - irs_);
+  info.bytes_sent = at_least_one(acked + (snd_nxt_ - snd_una_)) - (fin_sent_ ? 1 : 0);
   info.bytes_retransmitted = bytes_retransmitted_;
-  info.bytes_acked = bytes_acked_;
-  info.bytes_received = bytes_received_;
+  info.bytes_acked = at_least_one(acked) - (fin_sent_ && snd_una_ == snd_nxt_ ? 1 : 0);
+  info.bytes_received = at_least_one(received) - (peer_closed_ ? 1 : 0);
   info.retransmissions = retransmissions_;
   info.timeouts = timeouts_;
   info.tail_probes = tail_probes_;

@@ -11,10 +11,10 @@
 #include "packet/chain.h"
 #include "stats/reason.h"
 #include "tcp/congestion.h"
+#include "tcp/flight.h"
 #include "tcp/options.h"
-#include "tcp/reassembly.h"
+#include "tcp/policy.h"
 #include "tcp/rtt.h"
-#include "tcp/scoreboard.h"
 #include "tcp/sequence.h"
 #include "tcp/types.h"
 #include "timer/wheel.h"
@@ -28,7 +28,7 @@ struct IcmpError;
 struct Incoming;
 
 // The wheel entry is the base: one per connection, at its earliest deadline.
-class Connection : private timer::Wheel::Entry {
+class alignas(64) Connection : private timer::Wheel::Entry {
  public:
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -80,7 +80,7 @@ class Connection : private timer::Wheel::Entry {
   // Asks memory for what the next call will touch: worth it some hundred cycles ahead of a call.
   void prefetch() const {
     const auto* at = reinterpret_cast<const char*>(this);
-    for (size_t line = 0; line < sizeof(Connection); line += 64) __builtin_prefetch(at + line, 1);
+    for (size_t line = 0; line < kHotBytes; line += 64) __builtin_prefetch(at + line, 1);
   }
   // Queues, scoreboard and sequence numbers agree; slow, for tests.
   bool consistent() const;
@@ -91,6 +91,8 @@ class Connection : private timer::Wheel::Entry {
  private:
   friend class Core;
   friend class Engine;
+
+  static constexpr size_t kHotBytes = 448;
 
   enum class Phase : uint8_t { open, recovery, loss };  // of loss recovery
   enum class LossTimer : uint8_t { none, timeout, probe, reorder, persist };
@@ -115,6 +117,7 @@ class Connection : private timer::Wheel::Entry {
   void fail(Failure failure);
   void finish();
   void drop_queues();
+  void clear_recovery();
   bool synchronized() const { return state_ >= State::established && state_ != State::time_wait; }
   bool receiving() const {
     return state_ == State::established || state_ == State::fin_wait_1 ||
@@ -168,6 +171,13 @@ class Connection : private timer::Wheel::Entry {
   void detect_losses(AckResult& result);
   void on_sender_state_change();
 
+  // Its own ones instead of those that nobody has; false when the pool is empty.
+  bool take_flight();
+  bool take_disorder();
+  // Gives them back when there is nothing left to remember.
+  void release_flight();
+  void release_disorder();
+
   // output.cc
   void output();
   void output_data();
@@ -183,8 +193,9 @@ class Connection : private timer::Wheel::Entry {
   bool window_update_due() const;
   // RFC 6675's pipe. What duplicate ACKs stand for is a guess, never more than what is out.
   uint32_t in_flight() const {
-    const uint32_t out = snd_nxt_ - snd_una_ - board_.sacked_bytes() - board_.lost_bytes();
-    return out - std::min(out, reno_sacked_) + board_.retransmitted_bytes();
+    const uint32_t out =
+        snd_nxt_ - snd_una_ - flight_->board.sacked_bytes() - flight_->board.lost_bytes();
+    return out - std::min(out, flight_->reno_sacked) + flight_->board.retransmitted_bytes();
   }
   void out_of_buffers();
   uint32_t timestamp_now() const;
@@ -203,9 +214,28 @@ class Connection : private timer::Wheel::Entry {
   timer::Instant lifetime_deadline() const;
   timer::Duration retransmission_timeout() const;
 
-  // What each received and sent segment touches comes first.
+  // Instants in 32 bits, for differences that are smaller than 71 minutes or 136 years.
+  static uint32_t micros(timer::Instant instant) {
+    return static_cast<uint32_t>(instant.time_since_epoch().count());
+  }
+  static uint32_t seconds(timer::Instant instant) {
+    return static_cast<uint32_t>(instant.time_since_epoch().count() / 1'000'000);
+  }
+
+  // Four lines that each received segment touches, after the wheel's entry.
   Core* core_ = nullptr;
   Handler* handler_ = nullptr;
+  timer::Instant loss_at_ = timer::kNever;
+  timer::Instant ack_at_ = timer::kNever;
+
+  packet::Endpoint local_;
+  packet::Endpoint remote_;
+  uint32_t next_ready_ = UINT32_MAX;
+  uint32_t index_ = 0;
+  uint32_t ts_offset_ = 0;
+  Flight* flight_ = nullptr;      // of the pool while data is unacknowledged
+  Disorder* disorder_ = nullptr;  // of the pool while bytes are missing
+
   Seq rcv_nxt_ = 0;
   Seq rcv_edge_ = 0;       // right edge of the window as offered; never moves back
   Seq last_ack_sent_ = 0;  // RFC 7323
@@ -252,6 +282,7 @@ class Connection : private timer::Wheel::Entry {
   bool undo_possible_ : 1 = false;     // retransmitted_at_ and undo_at_ are of this recovery
   bool prr_progress_ : 1 = false;
   bool blocked_by_buffers_ : 1 = false;
+  bool stalled_ : 1 = false;
   bool syn_repeated_ : 1 = false;
   bool half_open_ : 1 = false;  // counted as such
   bool by_cookie_ : 1 = false;  // nobody knows when the SYN-ACK left
@@ -259,72 +290,47 @@ class Connection : private timer::Wheel::Entry {
   Failure failure_ = Failure::none;
   uint8_t backoff_ = 0;
   uint8_t dup_acks_ = 0;
+  uint8_t quick_acks_ = 0;
+  uint8_t keepalives_out_ = 0;
+
   packet::Chain receive_queue_;
+  timer::Instant last_received_{};
+  uint32_t taken_since_ = 0;   // microseconds
+  uint32_t ts_recent_at_ = 0;  // seconds
+  uint32_t receive_buffer_ = 0;
+  uint32_t receive_occupied_ = 0;  // by the buffers of receive_queue_
+  uint32_t taken_ = 0;             // by the user in this measuring interval
+  uint32_t unacked_bytes_ = 0;     // received since the last ACK
+  Seq irs_ = 0;
+  uint16_t receive_mss_ = 536;  // largest segment to expect
+  uint16_t peer_mss_ = 536;
+
+  // What a segment that is sent touches besides.
   packet::Chain send_queue_;
   rte_mbuf* unsent_segment_ =
       nullptr;  // of the send queue, where snd_nxt lies; valid while unsent_
   const uint8_t* unsent_data_ = nullptr;
-  timer::Instant loss_at_ = timer::kNever;
   timer::Instant timeout_at_ = timer::kNever;  // when the retransmission timer is due
-  timer::Instant ack_at_ = timer::kNever;
-  timer::Instant retry_at_ = timer::kNever;  // after a mempool was empty
   timer::Instant last_sent_{};
-  timer::Instant last_received_{};
-  Scoreboard board_;
+  timer::Instant progress_at_{};  // last time snd_una moved or the queue was empty
+
   Congestion congestion_;
   RttEstimator rtt_;
-
-  // Out of order, and acknowledgments owed.
-  Reassembly gaps_;
-  SackBlock duplicate_;  // to report by DSACK; empty when equal
-  Seq fin_at_ = 0;
-  uint32_t unacked_bytes_ = 0;  // received since the last ACK
-  uint16_t receive_mss_ = 536;  // largest segment to expect
-  uint8_t quick_acks_ = 0;
-
-  // Recovery.
-  Seq recovery_point_ = 0;
-  Seq probe_end_ = 0;
-  Seq undo_at_ = 0;                // an ACK up to here tells whose copy arrived
-  uint32_t retransmitted_at_ = 0;  // TSval of the first retransmission
-  uint32_t reno_sacked_ = 0;       // without SACK: what duplicate ACKs say has left
-  uint32_t prr_delivered_ = 0;
-  uint32_t prr_out_ = 0;
-  uint32_t prr_flight_ = 0;
-  uint32_t most_in_flight_ = 0;  // since the window was last full or empty
-  timer::Instant reorder_at_ = timer::kNever;
-  timer::Instant progress_at_{};  // last time snd_una moved or the queue was empty
-  timer::Instant stalled_at_ = timer::kNever;
-
-  // Buffers.
-  uint32_t receive_buffer_ = 0;
-  uint32_t receive_occupied_ = 0;  // by the buffers of receive_queue_
-  uint32_t taken_ = 0;             // by the user in this measuring interval
-  timer::Instant taken_since_{};
+  Policy options_;
 
   // Rarely.
-  packet::Endpoint local_;
-  packet::Endpoint remote_;
-  uint32_t index_ = 0;
-  uint32_t next_ready_ = UINT32_MAX;
-  uint64_t hash_ = 0;
+  timer::Instant stalled_at_{};  // when the peer's window was shut; valid while stalled_
+  timer::Instant retry_at_ = timer::kNever;  // after a mempool was empty; valid while blocked
   uint64_t cookie_ = 0;
-  Options options_;
   Seq iss_ = 0;
-  Seq irs_ = 0;
-  uint32_t ts_offset_ = 0;
-  uint16_t peer_mss_ = 536;
+  Seq fin_at_ = 0;
   uint16_t challenges_left_ = 0;
-  uint8_t keepalives_out_ = 0;
+  uint16_t rcv_wraps_ = 0;  // times rcv_nxt_ passed irs_, for the count of bytes
+  uint16_t snd_wraps_ = 0;  // and snd_una_ iss_
   timer::Instant challenges_since_{};
-  timer::Instant ts_recent_at_{};
   timer::Instant opened_at_{};
   timer::Instant syn_sent_at_{};
-  timer::Instant lifetime_at_ = timer::kNever;
-  uint64_t bytes_sent_ = 0;
   uint64_t bytes_retransmitted_ = 0;
-  uint64_t bytes_acked_ = 0;
-  uint64_t bytes_received_ = 0;
   uint32_t retransmissions_ = 0;
   uint32_t timeouts_ = 0;
   uint32_t tail_probes_ = 0;

@@ -140,6 +140,8 @@ class Core {
   timer::Wheel wheel;
   RecordPool records;
   GapPool gaps;
+  SidePool<Flight> flights;
+  SidePool<Disorder> disorders;
   uint64_t queued = 0;  // in all queues: buffers received, bytes to be sent
   uint32_t living = 0;
   uint32_t waiting = 0;  // in TIME-WAIT

@@ -37,6 +37,8 @@ Core::Core(const Config& settings, const packet::Pools& mempools, Output& out,
       wheel(start),
       records(settings.max_sent_records),
       gaps(settings.max_gaps),
+      flights(settings.max_connections),
+      disorders(settings.max_connections),
       receive_scale(scale_for(settings.max_receive_buffer)),
       table_(settings.max_connections + settings.max_time_wait),
       connections_(new Connection[settings.max_connections]),
@@ -81,14 +83,13 @@ uint32_t Core::lookup(uint64_t hash, const packet::Endpoint& local,
 }
 
 void Core::attach(Connection& connection) {
-  connection.hash_ = hash(connection.local_, connection.remote_);
-  table_.insert(connection.hash_, connection.index_);
+  table_.insert(hash(connection.local_, connection.remote_), connection.index_);
   connection.attached_ = true;
 }
 
 void Core::detach(Connection& connection) {
   if (!connection.attached_) return;
-  table_.erase(connection.hash_, connection.index_);
+  table_.erase(hash(connection.local_, connection.remote_), connection.index_);
   connection.attached_ = false;
 }
 
@@ -131,8 +132,9 @@ void Core::shed_out_of_order(Connection& connection) {
   uint32_t victim = connection.index_;
   for (unsigned i = 0; i < 8 && over_budget() && victim != kNone; ++i) {
     Connection& loser = connections_[victim];
-    if (!loser.gaps_.empty()) {
-      loser.gaps_.clear(gaps);
+    if (!loser.disorder_->gaps.empty()) {
+      loser.disorder_->gaps.clear(gaps);
+      loser.release_disorder();
       ++stats.reneged;
     }
     victim = gaps.another_owner(connection.index_);

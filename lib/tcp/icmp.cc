@@ -51,8 +51,8 @@ void Connection::lower_mtu(uint32_t mtu) {
   congestion_.set_mss(mss_);
   if (!synchronized() || snd_una_ == snd_nxt_) return;
   // What is in flight did not pass; that is no sign of congestion.
-  board_.mark_all_lost(core_->records);
-  recovery_point_ = snd_nxt_;
+  flight_->board.mark_all_lost(core_->records);
+  flight_->recovery_point = snd_nxt_;
   mark_ready();
 }
 

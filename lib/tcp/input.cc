@@ -13,7 +13,7 @@ using packet::Tcp;
 using stats::Reason;
 
 // Older than this, a remembered timestamp may have wrapped (RFC 7323 section 5.5).
-constexpr timer::Duration kTimestampLife = std::chrono::hours(24 * 24);
+constexpr uint32_t kTimestampLife = 24 * 86'400;  // seconds
 constexpr timer::Duration kChallengePeriod = std::chrono::seconds(1);
 constexpr unsigned kChallenges = 6;  // per period, and up to 7 more by chance
 
@@ -137,7 +137,7 @@ bool Connection::timestamp_acceptable(const Incoming& segment) {
     return true;
   }
   if (!seq_lt(segment.options.timestamp, ts_recent_)) return true;
-  if (core_->now - ts_recent_at_ > kTimestampLife) return true;
+  if (seconds(core_->now) - ts_recent_at_ > kTimestampLife) return true;
   core_->drop(Reason::tcp_old_timestamp);
   // Only what is really here: the sender would take the rest for received.
   note_duplicate(segment.sequence, seq_min(segment.sequence + segment.length, rcv_nxt_));
@@ -314,23 +314,25 @@ void Connection::take_in_order(Incoming& segment) {
   const Seq before = rcv_nxt_;
   uint64_t occupied = 0;
   // A gap that is filled, wholly or in part, is acknowledged at once (RFC 5681 section 4.2).
-  if (!gaps_.empty()) request_ack(true);
-  rcv_nxt_ = gaps_.deliver(core_->gaps, core_->pools, rcv_nxt_, std::move(segment.payload),
-                           receive_queue_, occupied);
+  if (!disorder_->gaps.empty()) request_ack(true);
+  rcv_nxt_ = disorder_->gaps.deliver(core_->gaps, core_->pools, rcv_nxt_,
+                                     std::move(segment.payload), receive_queue_, occupied);
   account_received(occupied);
   const uint32_t gained = rcv_nxt_ - before;
-  bytes_received_ += gained;
+  if (rcv_nxt_ - irs_ < before - irs_) ++rcv_wraps_;
   core_->stats.bytes_received += gained;
   if (gained != 0) raise(kReadable);
 }
 
 void Connection::keep_out_of_order(Incoming& segment) {
   ++core_->stats.out_of_order;
+  request_ack(true);
+  if (!take_disorder()) return core_->drop(Reason::tcp_too_many_gaps);
   const Reassembly::Limits limits = {core_->config.max_gaps_per_connection,
                                      2ull * receive_buffer_ + 65'536,
                                      core_->config.memory_budget / 4, index_};
-  switch (gaps_.insert(core_->gaps, core_->pools, limits, segment.sequence,
-                       std::move(segment.payload))) {
+  switch (disorder_->gaps.insert(core_->gaps, core_->pools, limits, segment.sequence,
+                                 std::move(segment.payload))) {
     case Reassembly::Inserted::added:
       break;
     case Reassembly::Inserted::duplicate:
@@ -341,7 +343,6 @@ void Connection::keep_out_of_order(Incoming& segment) {
       core_->drop(Reason::tcp_too_many_gaps);
       break;
   }
-  request_ack(true);
 }
 
 void Connection::on_fin() {
@@ -371,10 +372,10 @@ void Connection::on_fin() {
 void Connection::note_timestamp(const Incoming& segment) {
   if (!timestamps_ || !segment.options.has_timestamp) return;
   if (!seq_leq(segment.first, last_ack_sent_)) return;
-  const bool expired = core_->now - ts_recent_at_ > kTimestampLife;
+  const bool expired = seconds(core_->now) - ts_recent_at_ > kTimestampLife;
   if (!expired && seq_lt(segment.options.timestamp, ts_recent_)) return;
   ts_recent_ = segment.options.timestamp;
-  ts_recent_at_ = core_->now;
+  ts_recent_at_ = seconds(core_->now);
 }
 
 // An ACK that says where we are, for a segment that may come from somebody else. Limited for each
@@ -404,7 +405,7 @@ void Connection::note_congestion(const Incoming& segment) {
 }
 
 void Connection::note_duplicate(Seq start, Seq end) {
-  if (sack_ && seq_lt(start, end)) duplicate_ = {start, end};
+  if (sack_ && seq_lt(start, end) && take_disorder()) disorder_->duplicate = {start, end};
 }
 
 void Connection::request_ack(bool now) {

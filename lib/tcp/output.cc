@@ -105,13 +105,12 @@ void Connection::output() {
   }
   if (state_ == State::closed || state_ == State::time_wait) return;
   blocked_by_buffers_ = false;
-  retry_at_ = timer::kNever;
   if (syn_due_) send_syn();
   // What does not fit is answered in SYN-RECEIVED too (RFC 9293 section 3.10.7.4).
   if (state_ == State::syn_received && ack_now_ && snd_nxt_ != iss_) send_ack(snd_nxt_);
   if (synchronized()) {
     // A duplicate is reported once (RFC 2883 section 4), so not by data that will be cut.
-    if (duplicate_.start != duplicate_.end && unsent_ != 0) send_ack(snd_nxt_);
+    if (disorder_->duplicate.start != disorder_->duplicate.end && unsent_ != 0) send_ack(snd_nxt_);
     output_data();
     // Also when data can't leave: what it waits for may be the peer, who waits for this.
     if (ack_now_) send_ack(snd_nxt_);
@@ -124,19 +123,19 @@ void Connection::output_data() {
   // An idle connection's window has grown old (RFC 5681 section 4.1).
   if (snd_una_ == snd_nxt_ && unsent_ != 0) {
     const timer::Duration rto = retransmission_timeout();
-    const auto idle = (core_->now - last_sent_) / rto;
-    if (idle > 0) congestion_.on_idle(static_cast<unsigned>(std::min<int64_t>(idle, 32)));
-    most_in_flight_ = 0;
+    const timer::Duration idle = core_->now - last_sent_;
+    if (idle >= rto) congestion_.on_idle(static_cast<unsigned>(std::min<int64_t>(idle / rto, 32)));
   }
   for (;;) {
-    const bool sent = board_.has_unsent_losses() ? retransmit_next() : send_new(false);
+    const bool sent = flight_->board.has_unsent_losses() ? retransmit_next() : send_new(false);
     if (!sent || blocked_by_buffers_) break;
   }
-  most_in_flight_ = std::max(most_in_flight_, snd_nxt_ - snd_una_);
+  const uint32_t out = snd_nxt_ - snd_una_;
+  if (out > flight_->most_in_flight) flight_->most_in_flight = out;
 }
 
 bool Connection::retransmit_next() {
-  const uint32_t index = board_.next_lost(core_->records);
+  const uint32_t index = flight_->board.next_lost(core_->records);
   if (index == Scoreboard::kNone) return false;
   const uint32_t pipe = in_flight();
   const uint32_t window = congestion_.window();
@@ -152,18 +151,18 @@ bool Connection::retransmit_next() {
   }
   if (n < record.length()) n = std::max<uint32_t>(n / mss_ * mss_, std::min<uint32_t>(n, mss_));
   // Without a record for the rest, the front goes alone; its acknowledgment exposes the rest again.
-  if (board_.trim_record(core_->records, index, n)) n = record.length();
+  if (flight_->board.trim_record(core_->records, index, n)) n = record.length();
   const bool fin = fin_sent_ && record.start + n == snd_nxt_;
   const uint32_t bytes = n - (fin ? 1 : 0);
   if (!send_range(record.start, bytes, record.segment, record.data, fin)) return false;
-  if (!undo_possible_ && retransmitted_at_ == 0) {
+  if (!undo_possible_ && flight_->retransmitted_at == 0) {
     undo_possible_ = true;
-    retransmitted_at_ = timestamp_now();
-    undo_at_ = record.start + n;
+    flight_->retransmitted_at = timestamp_now();
+    flight_->undo_at = record.start + n;
   }
-  if (index == board_.head()) restart_timeout();
-  board_.on_retransmit(core_->records, index, n, core_->now);
-  if (phase_ == Phase::recovery) prr_out_ += n;
+  if (index == flight_->board.head()) restart_timeout();
+  flight_->board.on_retransmit(core_->records, index, n, core_->now);
+  if (phase_ == Phase::recovery) flight_->prr_out += n;
   ++retransmissions_;
   ++core_->stats.retransmissions;
   bytes_retransmitted_ += bytes;
@@ -206,24 +205,24 @@ bool Connection::send_new(bool probe) {
   }
   const bool fin = fin_waits && n == unsent_ && (n < offered || (n == 0 && offered != 0));
   if (n == 0 && !fin) return false;
-  if (!board_.has_room(core_->records)) {
+  if (!flight_->board.has_room(core_->records) || !take_flight()) {
     out_of_buffers();
     return false;
   }
   if (!send_range(snd_nxt_, n, n != 0 ? unsent_segment_ : nullptr, unsent_data_, fin)) return false;
+  if (outstanding == 0) flight_->most_in_flight = 0;
   // Patience is counted from when there is something to acknowledge.
   if (outstanding == 0) progress_at_ = core_->now;
   const uint32_t span = n + (fin ? 1 : 0);
   if (outstanding == 0) restart_timeout();
-  board_.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
-              unsent_data_, core_->now);
+  flight_->board.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
+                      unsent_data_, core_->now);
   snd_nxt_ += span;
   unsent_ -= n;
   if (unsent_ != 0) skip(unsent_segment_, unsent_data_, n);
   fin_sent_ |= fin;
-  bytes_sent_ += n;
   core_->stats.bytes_sent += n;
-  if (phase_ == Phase::recovery) prr_out_ += span;
+  if (phase_ == Phase::recovery) flight_->prr_out += span;
   return true;
 }
 
@@ -291,7 +290,8 @@ rte_mbuf* Connection::header(uint8_t flags, Seq sequence) {
     ack_now_ = ack_delayed_ = false;
     ack_at_ = timer::kNever;
     unacked_bytes_ = 0;
-    duplicate_ = {};
+    if (disorder_->duplicate.start != disorder_->duplicate.end) disorder_->duplicate = {};
+    release_disorder();
     if (quick_acks_ > 0) --quick_acks_;
   }
   return packet;
@@ -305,16 +305,17 @@ void Connection::fill_options(SegmentOptions& options) {
   }
   if (!sack_) return;
   // RFC 2883: a duplicate comes first, with the run around it.
-  if (duplicate_.start != duplicate_.end) {
-    options.sack[options.sack_count++] = duplicate_;
-    if (seq_leq(rcv_nxt_, duplicate_.start)) {
-      const SackBlock around = gaps_.run_around(core_->gaps, duplicate_.start, duplicate_.end);
+  if (disorder_->duplicate.start != disorder_->duplicate.end) {
+    options.sack[options.sack_count++] = disorder_->duplicate;
+    if (seq_leq(rcv_nxt_, disorder_->duplicate.start)) {
+      const SackBlock around = disorder_->gaps.run_around(core_->gaps, disorder_->duplicate.start,
+                                                          disorder_->duplicate.end);
       if (around.start != around.end) options.sack[options.sack_count++] = around;
     }
   }
-  if (gaps_.empty()) return;
+  if (disorder_->gaps.empty()) return;
   SackBlock blocks[kMaxSackBlocks];
-  const unsigned count = gaps_.blocks(core_->gaps, blocks, kMaxSackBlocks);
+  const unsigned count = disorder_->gaps.blocks(core_->gaps, blocks, kMaxSackBlocks);
   for (unsigned i = 0; i < count && options.sack_count < kMaxSackBlocks; ++i) {
     if (options.sack_count == 2 && options.sack[1] == blocks[i]) continue;
     options.sack[options.sack_count++] = blocks[i];
@@ -388,7 +389,7 @@ void Connection::send_syn() {
 void Connection::send_ack(Seq sequence) {
   rte_mbuf* packet = header(Tcp::kAck, sequence);
   if (packet == nullptr) return out_of_buffers();
-  if (!gaps_.empty()) ++core_->stats.duplicate_acks_sent;
+  if (!disorder_->gaps.empty()) ++core_->stats.duplicate_acks_sent;
   finish_packet(packet, mss_);
   core_->transmit(packet, options_.path);
 }

@@ -94,6 +94,10 @@ class Scoreboard {
   static constexpr uint32_t kFairShare = 64;
 
   bool empty() const { return head_ == kNone; }
+  // A fresh one would do as well.
+  bool forgettable() const {
+    return empty() && !reordering_seen_ && window_steps_ == 1 && window_persist_ == 0;
+  }
   // push() will find a record, and retransmission some more: new data never takes the last ones.
   bool has_room(const RecordPool& pool) const {
     return count_ < kMaxRecords / 2 && !pool.scarce() && (count_ < kFairShare || !pool.crowded());

@@ -50,7 +50,7 @@ void Core::enter_time_wait(Connection& connection) {
            .ttl = connection.options_.ttl,
            .timestamps = connection.timestamps_,
            .acks_left = kAnswers,
-           .hash = connection.hash_};
+           .hash = hash(connection.local_, connection.remote_)};
   connection.finish();  // leaves the table
   connection.state_ = State::time_wait;
   table_.insert(entry.hash, index | kTimeWaitBit);

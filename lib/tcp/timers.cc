@@ -60,8 +60,10 @@ timer::Instant Connection::lifetime_deadline() const {
 
 void Connection::arm() {
   if (!attached_) return;
-  lifetime_at_ = lifetime_deadline();
-  core_->wheel.arm(*this, std::min({loss_at_, ack_at_, retry_at_, lifetime_at_}));
+  timer::Instant deadline = std::min({loss_at_, ack_at_, lifetime_deadline()});
+  if (blocked_by_buffers_) deadline = std::min(deadline, retry_at_);
+  if (deadline == timer::kNever && !Entry::armed()) return;
+  core_->wheel.arm(*this, deadline);
 }
 
 // Which of the sender's timers is next: retransmission, tail loss probe, reordering or persist.
@@ -72,7 +74,8 @@ void Connection::set_loss_timer() {
   if (snd_una_ == snd_nxt_) {
     const bool waits = synchronized() && (unsent_ != 0 || (fin_queued_ && !fin_sent_));
     if (!waits || blocked_by_buffers_) return;
-    if (stalled_at_ == timer::kNever) stalled_at_ = progress_at_ = core_->now;
+    if (!stalled_) stalled_at_ = progress_at_ = core_->now;
+    stalled_ = true;
     if (timeout_at_ == timer::kNever) restart_timeout();
     loss_timer_ = LossTimer::persist;
     loss_at_ = timeout_at_;
@@ -82,13 +85,13 @@ void Connection::set_loss_timer() {
   loss_timer_ = LossTimer::timeout;
   loss_at_ = timeout_at_;
   if (!synchronized()) return;
-  if (reorder_at_ < loss_at_) {
+  if (flight_->reorder_at < loss_at_) {
     loss_timer_ = LossTimer::reorder;
-    loss_at_ = reorder_at_;
+    loss_at_ = flight_->reorder_at;
     return;
   }
   const bool may_probe = sack_ && phase_ == Phase::open && !probe_out_ && backoff_ == 0 &&
-                         board_.sacked_bytes() == 0 && rtt_.smoothed() != 0;
+                         flight_->board.sacked_bytes() == 0 && rtt_.smoothed() != 0;
   if (!may_probe) return;
   // Two round trips after it was sent. The RFC counts from each ACK anew; one round trip after the
   // latest progress is enough where the rest of the burst has been answered.
@@ -113,11 +116,11 @@ void Connection::on_timer() {
     ack_at_ = timer::kNever;
     if (ack_delayed_) request_ack(true);
   }
-  if (retry_at_ <= now) {
+  if (blocked_by_buffers_ && retry_at_ <= now) {
     retry_at_ = timer::kNever;
     mark_ready();
   }
-  if (lifetime_at_ <= now) {
+  if (lifetime_deadline() <= now) {
     on_lifetime();
     if (state_ == State::closed) return;
   }
@@ -151,7 +154,7 @@ void Connection::on_loss_timer() {
 }
 
 bool Connection::stalled_too_long() const {
-  return options_.stall_timeout != timer::Duration() && stalled_at_ != timer::kNever &&
+  return options_.stall_timeout != timer::Duration() && stalled_ &&
          core_->now - stalled_at_ >= options_.stall_timeout;
 }
 
@@ -177,17 +180,17 @@ void Connection::on_retransmission_timeout() {
   if (phase_ != Phase::loss) {
     congestion_.on_timeout(flight, now);
     undo_possible_ = false;
-    retransmitted_at_ = 0;
+    flight_->retransmitted_at = 0;
   } else {
     congestion_.set_window(mss_);
   }
   phase_ = Phase::loss;
-  recovery_point_ = snd_nxt_;
+  flight_->recovery_point = snd_nxt_;
   probe_out_ = false;
   dup_acks_ = 0;
-  reno_sacked_ = 0;
-  reorder_at_ = timer::kNever;
-  board_.mark_all_lost(core_->records);
+  flight_->reno_sacked = 0;
+  flight_->reorder_at = timer::kNever;
+  flight_->board.mark_all_lost(core_->records);
 }
 
 // RFC 8985 section 7.3: something at the end, so that the peer's answer shows what is missing.
@@ -196,17 +199,17 @@ void Connection::on_tail_probe() {
   ++core_->stats.tail_probes;
   // Out even when nothing can be sent: the retransmission timer is next then, and not this again.
   probe_out_ = true;
-  probe_end_ = snd_nxt_;
+  flight_->probe_end = snd_nxt_;
   probe_was_old_ = !send_new(true);
   if (probe_was_old_) {
-    uint32_t index = board_.tail();
+    uint32_t index = flight_->board.tail();
     if (index == Scoreboard::kNone) {
       probe_was_old_ = false;
       return;
     }
     const uint32_t length = core_->records[index].length();
-    if (length > mss_ && board_.trim_record(core_->records, index, length - mss_)) {
-      index = board_.tail();
+    if (length > mss_ && flight_->board.trim_record(core_->records, index, length - mss_)) {
+      index = flight_->board.tail();
     }
     const SentRecord& record = core_->records[index];
     const bool fin = fin_sent_;
@@ -215,12 +218,12 @@ void Connection::on_tail_probe() {
       probe_was_old_ = false;  // nothing old was repeated: its ACK would say nothing
       return;
     }
-    board_.on_retransmit(core_->records, index, record.length(), core_->now);
+    flight_->board.on_retransmit(core_->records, index, record.length(), core_->now);
     ++retransmissions_;
     ++core_->stats.retransmissions;
     bytes_retransmitted_ += bytes;
   }
-  probe_end_ = snd_nxt_;
+  flight_->probe_end = snd_nxt_;
   restart_timeout();
 }
 
