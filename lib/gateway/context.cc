@@ -4,6 +4,12 @@
 
 namespace isthmus::gateway {
 
+bool opens(const packet::Parsed& segment) {
+  using packet::Tcp;
+  constexpr uint8_t kMask = Tcp::kSyn | Tcp::kAck | Tcp::kRst | Tcp::kFin;
+  return (segment.tcp()->flags & kMask) == Tcp::kSyn;
+}
+
 packet::IpAddress Context::own_address_to(const packet::IpAddress& address) const {
   const auto* route = plan->routes.lookup(address);
   return route == nullptr ? packet::IpAddress() : route->source;

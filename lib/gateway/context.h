@@ -33,6 +33,13 @@ struct Arrival {
   packet::IpAddress geneve_source;
 };
 
+// What a SYN cookie says of its flow: through Geneve comes only the SYN, so the cookie must bring
+// the class back to the ACK.
+enum CookieTag : uint8_t { kInboundCookie, kOutboundCookie };
+
+// An opening segment: SYN alone. SYN with FIN or RST opens nothing (RFC 9293 section 3.10.7.2).
+bool opens(const packet::Parsed& segment);
+
 struct Context {
   timer::Instant now{};
   tls::WallTime wall{};

@@ -12,6 +12,12 @@ Inbound::Inbound(uint32_t streams, Context& context, hbone::Engine& hbone, Ports
     : context_(context), hbone_(hbone), ports_(ports), streams_(streams) {}
 
 void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
+  tcp::Options options;
+  options.mtu = context_.mtu_to(syn.tuple.source.address);
+  if (context_.tcp.crowded(syn)) {
+    context_.tcp.send_cookie(syn, options, kInboundCookie, context_.now);
+    return;
+  }
   flow::Record* record = open_record(context_, flow::Kind::tunnel,
                                      capture::Class::inbound_hbone_15008, syn.tuple, arrival);
   if (record == nullptr) {
@@ -27,8 +33,6 @@ void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
     context_.reasons.count(Reason::gateway_no_identity);
     return refuse(syn, *record, Reason::gateway_no_identity);
   }
-  tcp::Options options;
-  options.mtu = context_.mtu_to(syn.tuple.source.address);
   tcp::Connection* connection = context_.tcp.accept(syn, nullptr, options, context_.now);
   if (connection == nullptr) return refuse(syn, *record, Reason::tcp_table_full);
   const auto workload = packet::load_be<uint64_t>(pod.bytes().data() + 8);

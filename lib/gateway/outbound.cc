@@ -20,6 +20,20 @@ uint32_t& Outbound::held_of(const packet::IpAddress& pod) {
   return held_[hash % held_.size()];
 }
 
+tcp::Options Outbound::client_options(const packet::Parsed& syn) const {
+  tcp::Options options;
+  options.mtu = context_.mtu_to(syn.tuple.source.address);
+  options.keepalive_idle = kPodKeepalive;
+  return options;
+}
+
+bool Outbound::answer_by_cookie(const packet::Parsed& syn) {
+  if (held_of(syn.tuple.source.address) < options_.held_per_pod) return false;
+  if (!context_.tcp.crowded(syn)) return false;
+  context_.tcp.send_cookie(syn, client_options(syn), kOutboundCookie, context_.now);
+  return true;
+}
+
 void Outbound::open(const packet::Parsed& syn, flow::Record& record,
                     const proxy::OutboundDecision& decision) {
   Flow* flow = flows_.take(*this);
@@ -31,10 +45,8 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
   flow->record = &record;
 
   uint32_t& held = held_of(syn.tuple.source.address);
-  const bool hold = held < options_.held_per_pod;
-  tcp::Options options;
-  options.mtu = context_.mtu_to(syn.tuple.source.address);
-  options.keepalive_idle = kPodKeepalive;
+  const bool hold = held < options_.held_per_pod && opens(syn);
+  tcp::Options options = client_options(syn);
   if (hold) options.handshake_timeout = options_.hold_timeout;
   tcp::Connection* client = context_.tcp.accept(
       syn, nullptr, options, context_.now, hold ? tcp::AcceptMode::held : tcp::AcceptMode::now);
@@ -49,9 +61,11 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
     flow->counted_as_held = true;
   } else {
     record.at[flow::kAccepted] = context_.now;
+    flow->waits_for_client = true;
   }
   flow->client.attach(*client);
   flow->client.observe(flow);
+  if (!hold) return;
   if (const auto refused = dial(*flow, decision)) refuse(*flow, *refused);
 }
 
@@ -143,13 +157,31 @@ void Outbound::on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) 
 bool Outbound::retry(Flow& flow) {
   if (flow.retry_key.is_unspecified() || flow.attempts == kMaxAttempts) return false;
   flow.tried[flow.attempts++] = flow.retry_key;
-  const auto decision = proxy::decide_outbound(*context_.plan->mesh, context_.settings(),
-                                               {flow.record->client.source,
-                                                flow.record->client.destination,
-                                                context_.random.next(),
-                                                {flow.tried.data(), flow.attempts}});
+  const auto decision = decide(flow);
   if (decision.kind != proxy::OutboundKind::hbone) return false;
   return !dial(flow, decision);
+}
+
+proxy::OutboundDecision Outbound::decide(const Flow& flow) {
+  return proxy::decide_outbound(*context_.plan->mesh, context_.settings(),
+                                {flow.record->client.source,
+                                 flow.record->client.destination,
+                                 context_.random.next(),
+                                 {flow.tried.data(), flow.attempts}});
+}
+
+// Nobody is dialled for a client that may not exist: its ACK shows that it does.
+void Outbound::client_is_there(Flow& flow) {
+  if (!flow.waits_for_client) return;
+  flow.waits_for_client = false;
+  const auto decision = decide(flow);
+  if (decision.kind != proxy::OutboundKind::hbone) {
+    const bool denied = decision.kind == proxy::OutboundKind::refuse;
+    const Reason reason = denied ? decision.reason : Reason::gateway_plan_changed;
+    context_.reasons.count(reason);
+    return refuse(flow, reason);
+  }
+  if (const auto refused = dial(flow, decision)) refuse(flow, *refused);
 }
 
 void Outbound::refuse(Flow& flow, Reason reason) {

@@ -3,7 +3,9 @@
 // Flows that a pod of ours opens into a tunnel (class 15001): the client's connection on one side,
 // a CONNECT stream of the pool on the other. The client's SYN is held until the stream is
 // connected, so that refused stays refused and a silent upstream becomes a reset, not an accepted
-// connection that dies; beyond max_pending flows of one pod the SYN is accepted at once.
+// connection that dies. Beyond held_per_pod SYNs of one pod it is accepted at once, and the
+// upstream tried when the client's ACK has come; when too many of those ACKs are missing, SYN
+// cookies keep nothing at all until then.
 #pragma once
 
 #include <array>
@@ -33,7 +35,10 @@ class Outbound final : private hbone::OpenHandler {
   Outbound(const OutboundOptions& options, Context& context, hbone::Pool& pool);
   ~Outbound() { close_all(stats::Reason::gateway_stopped); }
 
-  // A captured SYN whose decision is hbone. The mbuf stays the caller's. Takes the record over.
+  // True: a SYN whose decision is hbone was answered by a cookie, and that was all.
+  bool answer_by_cookie(const packet::Parsed& syn);
+  // A captured SYN, or the ACK of its cookie, whose decision is hbone. The mbuf stays the caller's.
+  // Takes the record over.
   void open(const packet::Parsed& syn, flow::Record& record,
             const proxy::OutboundDecision& decision);
   // Brings the live records' byte counts up to date, for a look from outside.
@@ -47,9 +52,9 @@ class Outbound final : private hbone::OpenHandler {
 
   struct Flow final : relay::Observer, relay::PumpOwner {
     explicit Flow(Outbound& owner) : outbound(owner) {}
-    // The client's leg while no tunnel is open: all that can happen is that it goes away.
+    // The client's leg while no tunnel is open: it arrives, where it was accepted early, or goes.
     void on_readable(relay::Leg&) override {}
-    void on_writable(relay::Leg&) override {}
+    void on_writable(relay::Leg&) override { outbound.client_is_there(*this); }
     void on_ended(relay::Leg&) override {}
     void on_closed(relay::Leg& leg) override { on_aborted(leg, relay::Cause::none); }
     void on_aborted(relay::Leg&, relay::Cause cause) override { outbound.abandoned(*this, cause); }
@@ -64,7 +69,8 @@ class Outbound final : private hbone::OpenHandler {
     hbone::Ticket ticket;
     relay::Pump pump;
     bool counted_as_held = false;
-    uint8_t attempts = 0;  // upstreams that failed
+    bool waits_for_client = false;  // accepted early; not dialled
+    uint8_t attempts = 0;           // upstreams that failed
     std::array<packet::IpAddress, kMaxAttempts> tried{};
     packet::IpAddress retry_key;  // of the attempt under way
   };
@@ -75,6 +81,9 @@ class Outbound final : private hbone::OpenHandler {
   // A reason, counted, when no tunnel can be asked for.
   std::optional<stats::Reason> dial(Flow& flow, const proxy::OutboundDecision& decision);
   bool retry(Flow& flow);
+  proxy::OutboundDecision decide(const Flow& flow);
+  void client_is_there(Flow& flow);
+  tcp::Options client_options(const packet::Parsed& syn) const;
   // The reason has been counted.
   void refuse(Flow& flow, stats::Reason reason);
   void abandoned(Flow& flow, relay::Cause cause);

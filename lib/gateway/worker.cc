@@ -29,12 +29,6 @@ constexpr unsigned kTaskRing = 64;
 // In place of a VNI: the packet is an ARP or neighbour message that every worker hears.
 constexpr uint32_t kNeighbourMessage = UINT32_MAX;
 
-// An opening segment: SYN alone. SYN with FIN or RST opens nothing (RFC 9293 section 3.10.7.2).
-bool opens(const Parsed& packet) {
-  constexpr uint8_t kMask = Tcp::kSyn | Tcp::kAck | Tcp::kRst | Tcp::kFin;
-  return (packet.tcp()->flags & kMask) == Tcp::kSyn;
-}
-
 // A packet on its way to its owner carries how it came in, in mbuf fields that nobody reads
 // otherwise between the two.
 void write_arrival(rte_mbuf* packet, const Arrival& arrival) {
@@ -304,6 +298,7 @@ void Worker::miss(Parsed& packet, const Arrival& arrival) {
   }
   if (packet.protocol == packet::kProtoTcp && !packet.is_fragment) {
     if (!ours && opens(packet)) return open_flow(packet, arrival);
+    if (!ours && open_by_cookie(packet, arrival)) return;
     // Mid-flow, of a flow that is not known (any more): the sender is told at once.
     if (ours || !forwards_unknown(packet, arrival)) {
       reasons_.count(ours ? Reason::gateway_not_ours : Reason::gateway_no_flow);
@@ -378,7 +373,7 @@ void Worker::open_flow(Parsed& syn, const Arrival& arrival) {
       return open_outbound(syn, arrival);
     case capture::Class::inbound_hbone_15008:
       inbound_.open(syn, arrival);
-      return rte_pktmbuf_free(syn.mbuf);
+      return settle(syn);
     case capture::Class::inbound_plaintext_15006:
       return open_inbound_plaintext(syn, arrival);
     case capture::Class::bypass:
@@ -410,6 +405,10 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
   const auto decision =
       proxy::decide_outbound(*context_.plan->mesh, context_.settings(),
                              {syn.tuple.source, syn.tuple.destination, random_.next(), {}});
+  if (decision.kind != proxy::OutboundKind::refuse && decision.kind != proxy::OutboundKind::hbone &&
+      !opens(syn)) {
+    return refuse(syn, arrival, kClass, Reason::gateway_plan_changed, {});
+  }
   switch (decision.kind) {
     case proxy::OutboundKind::refuse:
       return refuse(syn, arrival, kClass, decision.reason,
@@ -428,6 +427,7 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
     case proxy::OutboundKind::hbone:
       break;
   }
+  if (outbound_.answer_by_cookie(syn)) return rte_pktmbuf_free(syn.mbuf);
   flow::Record* record =
       open_record(context_, flow::Kind::outbound_hbone, kClass, syn.tuple, arrival);
   if (record == nullptr) {
@@ -436,7 +436,30 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
   } else {
     outbound_.open(syn, *record, decision);
   }
-  rte_pktmbuf_free(syn.mbuf);
+  settle(syn);
+}
+
+// The ACK of a SYN that was answered by a cookie is decided as the SYN would be now.
+bool Worker::open_by_cookie(Parsed& ack, const Arrival& arrival) {
+  const auto tag = tcp_.cookie_tag(ack, context_.now);
+  if (!tag) return false;
+  const bool outbound = *tag == kOutboundCookie;
+  if (draining_) {
+    refuse(ack, arrival,
+           outbound ? capture::Class::outbound_15001 : capture::Class::inbound_hbone_15008,
+           Reason::gateway_stopped, {});
+  } else if (outbound) {
+    open_outbound(ack, arrival);
+  } else {
+    inbound_.open(ack, arrival);
+    settle(ack);
+  }
+  return true;
+}
+
+// A SYN has said what it had to; the ACK of a cookie goes on into the connection that it opened.
+void Worker::settle(Parsed& opener) {
+  if (opens(opener) || !tcp_.input(opener, context_.now)) rte_pktmbuf_free(opener.mbuf);
 }
 
 void Worker::open_inbound_plaintext(Parsed& syn, const Arrival& arrival) {

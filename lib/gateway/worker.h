@@ -135,6 +135,8 @@ class Worker final : private hbone::Dialer {
   capture::Verdict classify(const packet::Parsed& packet, const Arrival& arrival) const;
   bool forwards_unknown(const packet::Parsed& packet, const Arrival& arrival) const;
   void open_flow(packet::Parsed& syn, const Arrival& arrival);
+  bool open_by_cookie(packet::Parsed& ack, const Arrival& arrival);
+  void settle(packet::Parsed& opener);
   void open_outbound(packet::Parsed& syn, const Arrival& arrival);
   void open_inbound_plaintext(packet::Parsed& syn, const Arrival& arrival);
   void open_plain(packet::Parsed& syn, const Arrival& arrival, flow::Kind kind,

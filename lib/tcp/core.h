@@ -84,6 +84,7 @@ class Core {
   // Takes from what may be sent per second; counts the refusal.
   bool reset_allowed();
   // handshake.cc
+  bool crowded(const packet::Parsed& opener) const;
   bool crowded(const packet::IpAddress& source) const;
   void count_half_open(const packet::IpAddress& source, int change);
   bool send_cookie(const packet::Parsed& syn, const Options& options, uint8_t tag);

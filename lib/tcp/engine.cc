@@ -363,7 +363,7 @@ Connection* Engine::accept(const packet::Parsed& syn, Handler* handler, const Op
 }
 
 bool Engine::crowded(const packet::Parsed& syn) const {
-  return core_->crowded(syn.tuple.source.address);
+  return core_->crowded(syn);
 }
 
 bool Engine::send_cookie(const packet::Parsed& syn, const Options& options, uint8_t tag,

@@ -159,7 +159,7 @@ class Engine {
   Connection* accept(const packet::Parsed& syn, Handler* handler, const Options& options,
                      timer::Instant now, AcceptMode mode = AcceptMode::now);
 
-  // True: a SYN that must not be accepted because too many handshakes are half open, in all or from
+  // True for a SYN that accept() would refuse, unless held, because too many handshakes are half open, in all or from
   // its source, and should be answered by send_cookie().
   bool crowded(const packet::Parsed& syn) const;
   // Answers a SYN with a SYN-ACK of which nothing is remembered here (tcp/cookie.h). tag: 0 to 3,

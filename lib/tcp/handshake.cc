@@ -20,6 +20,10 @@ uint32_t Core::source_bucket(const packet::IpAddress& source) const {
   return static_cast<uint32_t>(packet::siphash(secrets.table, source)) % kSources;
 }
 
+bool Core::crowded(const packet::Parsed& opener) const {
+  return (opener.tcp()->flags & kKinds) == Tcp::kSyn && crowded(opener.tuple.source.address);
+}
+
 bool Core::crowded(const packet::IpAddress& source) const {
   return half_open_ >= config.max_half_open ||
          half_open_by_source_[source_bucket(source)] >= config.max_half_open_per_source;

@@ -84,6 +84,64 @@ TEST_F(WorkerTest, HeldSynsOfOnePodAreBoundedAndTheRestAcceptedAtOnce) {
   EXPECT_EQ(out().tcp().flags, Tcp::kSyn | Tcp::kAck);
 }
 
+test::Bytes answer_to(const Sent& syn_ack, const char* from, const char* to) {
+  return test::tcp_packet(
+      test::tuple(from, to), {},
+      {.sequence = 1001, .acknowledgment = syn_ack.tcp().sequence.get() + 1, .flags = Tcp::kAck});
+}
+
+TEST_F(WorkerTest, UpstreamOfAnEarlyAcceptIsTriedAfterTheClientsAck) {
+  make({.tune = [](WorkerConfig& config) { config.outbound.held_per_pod = 0; }});
+  put(kPod, syn("10.1.0.1:40000", "10.3.0.1:80"));
+  const Sent syn_ack = out();
+  EXPECT_EQ(syn_ack.tcp().flags, Tcp::kSyn | Tcp::kAck);
+  EXPECT_TRUE(nothing_out());
+  put(kPod, answer_to(syn_ack, "10.1.0.1:40000", "10.3.0.1:80"));
+  EXPECT_EQ(out().tcp().destination_port.get(), 15008);
+}
+
+TEST_F(WorkerTest, UnderPressureACookieKeepsNothingAndItsAckOpensTheFlow) {
+  make({.tune = [](WorkerConfig& config) {
+    config.outbound.held_per_pod = 1;
+    config.tcp.max_half_open = 1;
+  }});
+  put(kPod, syn("10.1.0.1:40000", "10.3.0.1:80"));  // held, and dialled
+  EXPECT_EQ(out().tcp().destination_port.get(), 15008);
+  put(kPod, syn("10.1.0.1:40001", "10.3.0.1:80"));  // early
+  EXPECT_EQ(out().tcp().flags, Tcp::kSyn | Tcp::kAck);
+  EXPECT_EQ(gateway_->live_flows(), 2u);
+  Sent syn_ack;
+  for (const char* from : {"10.1.0.1:40002", "10.1.0.1:40003", "10.1.0.1:40004"}) {
+    put(kPod, syn(from, "10.3.0.1:80"));
+    syn_ack = out();
+    EXPECT_EQ(syn_ack.tcp().flags, Tcp::kSyn | Tcp::kAck);
+  }
+  EXPECT_EQ(gateway_->live_flows(), 2u);
+  put(kPod, answer_to(syn_ack, "10.1.0.1:40004", "10.3.0.1:80"));
+  EXPECT_TRUE(nothing_out());
+  EXPECT_EQ(gateway_->live_flows(), 3u);
+  EXPECT_EQ(gateway_->records().back().capture, capture::Class::outbound_15001);
+  // Another's cookie is no cookie.
+  put(kPod, answer_to(syn_ack, "10.1.0.1:40002", "10.3.0.1:80"));
+  EXPECT_EQ(out().tcp().flags, Tcp::kRst);
+  EXPECT_EQ(gateway_->live_flows(), 3u);
+}
+
+// Its SYN comes by Geneve, its ACK does not, and says nothing of the class by itself.
+TEST_F(WorkerTest, CookieBringsTheClassBackToAnAckOutsideGeneve) {
+  make({.tune = [](WorkerConfig& config) { config.tcp.max_half_open = 1; }});
+  put(kNode, geneve(1000, inner(syn("10.3.0.1:40000", "10.2.0.1:15008"))));
+  EXPECT_EQ(out().tcp().flags, Tcp::kSyn | Tcp::kAck);
+  put(kNode, geneve(1000, inner(syn("10.3.0.1:40001", "10.2.0.1:15008"))));
+  const Sent syn_ack = out();
+  EXPECT_EQ(syn_ack.tcp().flags, Tcp::kSyn | Tcp::kAck);
+  EXPECT_EQ(gateway_->live_flows(), 1u);
+  put(kNode, answer_to(syn_ack, "10.3.0.1:40001", "10.2.0.1:15008"));
+  EXPECT_EQ(gateway_->live_flows(), 2u);
+  EXPECT_EQ(gateway_->records().back().kind, flow::Kind::tunnel);
+  EXPECT_TRUE(nothing_out());
+}
+
 TEST_F(WorkerTest, RetransmittedSynStartsNoSecondAttempt) {
   put(kPod, syn("10.1.0.1:40000", "10.3.0.1:80"));
   out();
