@@ -209,6 +209,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   bool stalled_too_long() const;
   void on_retransmission_timeout();
   void on_tail_probe();
+  bool repeat_tail();
   void on_persist();
   void on_lifetime();
   timer::Instant lifetime_deadline() const;

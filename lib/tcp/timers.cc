@@ -201,30 +201,39 @@ void Connection::on_tail_probe() {
   probe_out_ = true;
   flight_->probe_end = snd_nxt_;
   probe_was_old_ = !send_new(true);
-  if (probe_was_old_) {
-    uint32_t index = flight_->board.tail();
-    if (index == Scoreboard::kNone) {
-      probe_was_old_ = false;
-      return;
-    }
-    const uint32_t length = core_->records[index].length();
-    if (length > mss_ && flight_->board.trim_record(core_->records, index, length - mss_)) {
-      index = flight_->board.tail();
-    }
-    const SentRecord& record = core_->records[index];
-    const bool fin = fin_sent_;
-    const uint32_t bytes = record.length() - (fin ? 1 : 0);
-    if (bytes > mss_ || !send_range(record.start, bytes, record.segment, record.data, fin)) {
-      probe_was_old_ = false;  // nothing old was repeated: its ACK would say nothing
-      return;
-    }
-    flight_->board.on_retransmit(core_->records, index, record.length(), core_->now);
-    ++retransmissions_;
-    ++core_->stats.retransmissions;
-    bytes_retransmitted_ += bytes;
-  }
+  // Nothing old can be repeated either: an ACK would say nothing.
+  if (probe_was_old_) probe_was_old_ = repeat_tail();
   flight_->probe_end = snd_nxt_;
   restart_timeout();
+}
+
+// A FIN takes no room, and shows nothing by itself: no SACK block can name it, so the data before
+// it goes along.
+bool Connection::repeat_tail() {
+  uint32_t index = flight_->board.tail();
+  if (index == Scoreboard::kNone) return false;
+  const uint32_t fin_only = core_->records[index].segment == nullptr ? index : Scoreboard::kNone;
+  if (fin_only != Scoreboard::kNone && core_->records[index].previous != Scoreboard::kNone) {
+    index = core_->records[index].previous;
+  }
+  const uint32_t most = mss_ + (fin_sent_ && fin_only == Scoreboard::kNone ? 1 : 0);
+  const uint32_t length = core_->records[index].length();
+  if (length > most && flight_->board.trim_record(core_->records, index, length - most)) {
+    index = core_->records[index].next;
+  }
+  const SentRecord& record = core_->records[index];
+  const uint32_t bytes = record.length() - (fin_sent_ && record.end == snd_nxt_ ? 1 : 0);
+  if (bytes > mss_ || !send_range(record.start, bytes, record.segment, record.data, fin_sent_)) {
+    return false;
+  }
+  flight_->board.on_retransmit(core_->records, index, record.length(), core_->now);
+  if (fin_only != Scoreboard::kNone && fin_only != index) {
+    flight_->board.on_retransmit(core_->records, fin_only, 1, core_->now);
+  }
+  ++retransmissions_;
+  ++core_->stats.retransmissions;
+  bytes_retransmitted_ += bytes;
+  return true;
 }
 
 // RFC 9293 section 3.8.6.1 (MUST-35, MUST-36): the peer's window is shut, or too small for what

@@ -168,6 +168,10 @@ timer::Instant Link::arrival(Direction& direction, timer::Instant leaves, const 
         static_cast<int64_t>(random_() % static_cast<uint64_t>(model.jitter.count())));
   }
   timer::Instant arrives = leaves + model.delay + extra;
+  if (model.reorder_every != 0 && direction.count % model.reorder_every == 0) {
+    fate = "late";
+    return arrives + model.reorder_delay;
+  }
   if (chance(model.reorder)) {
     fate = "late";
     return arrives +

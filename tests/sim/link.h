@@ -38,8 +38,9 @@ struct LinkModel {
   double loss = 0;                                       // each a probability per packet
   double tail_loss = 0;  // of a packet with PSH or FIN: the end of what there was to say
   BurstLoss burst;
-  uint32_t lose_every = 0;  // periodically; 0: off
-  double reorder = 0;       // held back by up to reorder_delay, so that others overtake
+  uint32_t lose_every = 0;     // periodically; 0: off
+  double reorder = 0;          // held back by up to reorder_delay, so that others overtake
+  uint32_t reorder_every = 0;  // each of these by exactly reorder_delay; 0: off
   timer::Duration reorder_delay = std::chrono::milliseconds(3);
   double duplicate = 0;
   double corrupt = 0;  // one bit flips

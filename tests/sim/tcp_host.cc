@@ -42,7 +42,9 @@ void User::write() {
     // Little room is not worth a call, but a little rest is.
     if (n == 0 || (n < behaviour_.chunk && n < behaviour_.bytes - sent_ && room < 512)) return;
     std::vector<uint8_t> bytes(n);
-    for (uint32_t i = 0; i < n; ++i) bytes[i] = stream_byte(sends_, sent_ + i);
+    for (uint32_t i = 0; i < n && behaviour_.content; ++i) {
+      bytes[i] = stream_byte(sends_, sent_ + i);
+    }
     packet::Chain chain;
     if (!chain.append_copy(bytes, n > packet::kSmallRoom ? pools_.large : pools_.small)) return;
     sent_ += n;
@@ -84,6 +86,10 @@ void User::take() {
 }
 
 void User::check(const packet::Chain& bytes) {
+  if (!behaviour_.content) {
+    taken_ += bytes.size();
+    return;
+  }
   std::vector<uint8_t> copy(bytes.size());
   bytes.copy_out(0, copy);
   for (const uint8_t byte : copy) {

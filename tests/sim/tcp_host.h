@@ -34,6 +34,7 @@ struct Behaviour {
   timer::Duration stall_for{};
   uint64_t abort_at = UINT64_MAX;  // RST once so many were taken
   bool close_after_peer = false;   // FIN not before the peer's
+  bool content = true;             // false: zeros, which nobody checks
 };
 
 class User final : public tcp::Handler {
