@@ -344,7 +344,9 @@ void Connection::account_taken(const packet::Chain& taken) {
 }
 
 uint32_t Connection::receive_limit() const {
-  return static_cast<uint32_t>(std::min<uint64_t>(receive_buffer_, core_->memory_share()));
+  const uint64_t sayable = uint64_t{UINT16_MAX} << rcv_scale_;
+  return static_cast<uint32_t>(
+      std::min({uint64_t{receive_buffer_}, core_->memory_share(), sayable}));
 }
 
 // Dynamic right-sizing: what the user takes in a round trip, twice, so that a sender in slow start

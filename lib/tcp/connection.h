@@ -126,7 +126,8 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   bool sending() const { return state_ == State::established || state_ == State::close_wait; }
   void grow_receive_buffer(uint32_t taken);
   uint32_t send_limit() const;
-  // Bytes that may wait for the user at present: the buffer, or its share of what memory is left.
+  // Bytes that may wait for the user at present: the buffer, its share of what memory is left, or
+  // what the window field can say.
   uint32_t receive_limit() const;
   void account_received(uint64_t occupied);
   void account_taken(const packet::Chain& taken);

@@ -28,8 +28,8 @@ bool reopens(const TimeWait& entry, const Incoming& syn) {
 
 void Core::enter_time_wait(Connection& connection) {
   ++stats.closed;
-  // The ACK of the peer's FIN leaves first.
-  connection.send_ack(connection.snd_nxt_);
+  // The ACK of the peer's FIN leaves first, unless it has, as in CLOSING.
+  if (connection.ack_now_) connection.send_ack(connection.snd_nxt_);
   uint32_t index = free_time_wait_;
   if (index == kNone) {
     ++stats.time_wait_recycled;

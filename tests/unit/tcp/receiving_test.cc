@@ -375,6 +375,16 @@ TEST_F(Receiving, Shld14Must39WindowOpensByHalfTheBufferOrASegment) {
   EXPECT_EQ(update.window, 3000u);
 }
 
+// What the field cannot say is no news.
+TEST_F(Receiving, WithoutWindowScaleReadingASmallPartSaysNothing) {
+  open_passive();
+  in({.length = 1000});
+  sent_.clear();
+  take();
+  flush();
+  expect_none();
+}
+
 TEST_F(Receiving, Rfc7323OldTimestampIsRefusedAndAnswered) {
   open_passive(timed_syn());
   in(timed({.length = 10}, 1005));
