@@ -70,7 +70,10 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   if (acked != 0) undo_if_spurious(segment);
   detect_losses(result);
   prr_progress_ = acked != 0;
-  advance_recovery(result, acked);
+  // With an echo the window never grows, whether it is the first or not.
+  const bool echo = ecn_ && segment.has(packet::Tcp::kEce);
+  if (echo) on_congestion_echo(segment);
+  advance_recovery(result, echo ? 0 : acked);
   if (acked != 0) {
     backoff_ = 0;
     stalled_ = false;
@@ -197,6 +200,16 @@ bool Connection::prr_partial(const AckResult& result) const {
          flight_->board.lost_bytes() == 0;
 }
 
+// RFC 3168 section 6.1.2: as for a loss, but nothing is to be repaired, and once for each window:
+// not again before the peer has had what told it of the reduction.
+void Connection::on_congestion_echo(const Incoming& segment) {
+  if (tell_reduced_ || phase_ != Phase::open) return;
+  if (flight_->reduced && seq_leq(segment.acknowledgment, flight_->reduced_at)) return;
+  congestion_.on_loss(core_->now);
+  congestion_.set_window(congestion_.slow_start_threshold());
+  tell_reduced_ = true;
+}
+
 void Connection::advance_recovery(const AckResult& result, uint32_t acked) {
   if (phase_ != Phase::open && seq_leq(flight_->recovery_point, snd_una_)) {
     leave_recovery();
@@ -207,7 +220,13 @@ void Connection::advance_recovery(const AckResult& result, uint32_t acked) {
   if (acked == 0) return;
   const bool limited = cwnd_limited_ || (congestion_.in_slow_start() &&
                                          congestion_.window() < 2 * flight_->most_in_flight);
-  congestion_.on_ack(acked, core_->now, timer::Duration(rtt_.smoothed()), limited);
+  congestion_.on_ack({.acked = acked,
+                      .una = snd_una_,
+                      .nxt = snd_nxt_,
+                      .now = core_->now,
+                      .smoothed_rtt = timer::Duration(rtt_.smoothed()),
+                      .rtt = result.shortest,
+                      .limited = limited});
 }
 
 void Connection::enter_recovery() {
@@ -216,6 +235,7 @@ void Connection::enter_recovery() {
   undo_possible_ = false;
   flight_->retransmitted_at = 0;
   congestion_.on_loss(core_->now);
+  tell_reduced_ = ecn_;
   flight_->prr_delivered = 0;
   flight_->prr_out = 0;
   flight_->prr_flight = std::max<uint32_t>(snd_nxt_ - snd_una_, mss_);

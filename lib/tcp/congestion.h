@@ -1,30 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// Congestion control: how much may be in flight (RFC 5681, RFC 9438). Loss detection is none of its
-// business; it hears of acknowledged bytes and of congestion events. Bytes.
+// Congestion control: how much may be in flight (RFC 5681, RFC 9438, RFC 9406). Loss detection is
+// none of its business; it hears of acknowledged bytes and of congestion events. Bytes.
+//
+// Another algorithm is another value of CongestionControl, a grow_ function and its share of
+// reduce(): one switch at each, and no virtual call for each ACK.
 #pragma once
 
 #include <cstdint>
 
+#include "tcp/sequence.h"
 #include "tcp/types.h"
 #include "timer/time.h"
 
 namespace isthmus::tcp {
 
+// What an ACK of new data, outside of fast recovery, says.
+struct AckSample {
+  uint32_t acked = 0;
+  Seq una = 0;  // after it
+  Seq nxt = 0;
+  timer::Instant now{};
+  timer::Duration smoothed_rtt{};
+  timer::Duration rtt{-1};  // measured by this ACK; negative: not
+  // The window, not the application or the peer, was what held the sender back; otherwise it does
+  // not grow (RFC 7661's concern).
+  bool limited = false;
+};
+
 class Congestion {
  public:
   // Initial window of ten segments (RFC 6928); window bounds the growth.
   void start(CongestionControl algorithm, uint32_t mss, uint32_t max_window);
-  void set_mss(uint32_t mss) { mss_ = mss; }
+  void set_mss(uint32_t mss) { mss_ = static_cast<uint16_t>(mss); }
 
   uint32_t window() const { return window_; }
   uint32_t slow_start_threshold() const { return threshold_; }
   bool in_slow_start() const { return window_ < threshold_; }
   uint32_t initial_window() const;
 
-  // New data was acknowledged outside of fast recovery. limited: the window, not the application or
-  // the peer, was what held the sender back; otherwise it does not grow (RFC 7661's concern).
-  void on_ack(uint32_t acked, timer::Instant now, timer::Duration rtt, bool limited);
+  void on_ack(const AckSample& ack);
   // A loss was detected by other means than the timer: the threshold falls, the window follows by
   // the recovery algorithm's set_window().
   void on_loss(timer::Instant now);
@@ -37,25 +52,48 @@ class Congestion {
   void on_idle(unsigned timeouts);
 
  private:
+  // HyStart++ (RFC 9406): slow start ends when the round-trip time of a round of data rises, after
+  // some rounds of slower growth that show whether it meant something.
+  struct HyStart {
+    Seq round_end;
+    uint32_t last_min;     // microseconds; UINT32_MAX: none
+    uint32_t current_min;  // of this round
+    uint32_t baseline;     // where growth was slowed down; zero while it isn't
+    uint8_t samples;
+    uint8_t slow_rounds;
+    bool started;
+  };
+  // In segments and seconds as RFC 9438 writes it.
+  struct Cubic {
+    float w_max;
+    float k;
+    float w_est;
+    float prior;           // cwnd_prior
+    timer::Instant epoch;  // zero: the next ACK starts one
+  };
+
   void remember();
   void reduce();
-  void grow_cubic(uint32_t acked, timer::Instant now, timer::Duration rtt);
+  void grow_slow_start(uint32_t acked);
+  void look_at_round(const AckSample& ack);
+  void grow_cubic(uint32_t acked, const AckSample& ack);
   void grow_reno(uint32_t acked);
+  void restart_epoch() {
+    if (threshold_ != UINT32_MAX) cubic_.epoch = {};
+  }
 
-  CongestionControl algorithm_ = CongestionControl::cubic;
-  uint32_t mss_ = 536;
   uint32_t window_ = 0;
   uint32_t threshold_ = UINT32_MAX;
   uint32_t max_window_ = UINT32_MAX;
   uint32_t credit_ = 0;  // acknowledged bytes that have not made up a segment of growth yet
-
-  // CUBIC, in segments and seconds as RFC 9438 writes it.
-  float w_max_ = 0;
-  float k_ = 0;
-  float w_est_ = 0;
-  float prior_ = 0;         // cwnd_prior
-  timer::Instant epoch_{};  // zero: the next ACK starts one
+  uint16_t mss_ = 536;
+  CongestionControl algorithm_ = CongestionControl::cubic;
   timer::Instant last_ack_{};
+  // The first while the threshold is unset, the second from then on.
+  union {
+    HyStart hystart_;
+    Cubic cubic_ = {};
+  };
 
   struct Before {
     uint32_t window = 0;

@@ -164,6 +164,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void measure(const AckResult& result);
   void undo_if_spurious(const Incoming& segment);
   void on_probe_acknowledged(const Incoming& segment, bool duplicate_reported, bool progress);
+  void on_congestion_echo(const Incoming& segment);
   void advance_recovery(const AckResult& result, uint32_t acked);
   void enter_recovery();
   void leave_recovery();
@@ -184,11 +185,13 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void output_data();
   bool retransmit_next();
   bool send_new(bool probe);
-  bool send_range(Seq start, uint32_t length, rte_mbuf* segment, const uint8_t* data, bool fin);
+  // fresh: never sent before and no probe, which ECN may mark.
+  bool send_range(Seq start, uint32_t length, rte_mbuf* segment, const uint8_t* data, bool fin,
+                  bool fresh);
   void send_syn();
   void send_ack(Seq sequence);
   void send_reset();
-  rte_mbuf* header(uint8_t flags, Seq sequence);
+  rte_mbuf* header(uint8_t flags, Seq sequence, bool fresh = false);
   uint16_t window_field();
   void fill_options(SegmentOptions& options);
   bool window_update_due() const;
@@ -260,6 +263,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   bool scaling_ : 1 = false;
   bool ecn_ : 1 = false;              // both ends have said that they understand it
   bool echo_congestion_ : 1 = false;  // ECE on every ACK, until the peer's CWR
+  bool tell_reduced_ : 1 = false;     // CWR on the next new data
   bool ready_ : 1 = false;            // in the engine's list for the next flush
   bool ack_now_ : 1 = false;          // with the next flush
   bool ack_delayed_ : 1 = false;      // by the timer at the latest

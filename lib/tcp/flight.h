@@ -29,6 +29,9 @@ struct Flight {
   uint32_t prr_flight = 0;
   uint32_t most_in_flight = 0;  // since the window was last full or empty
   timer::Instant reorder_at = timer::kNever;
+  // RFC 3168: what was sent from here on followed the last reduction; valid while set.
+  Seq reduced_at = 0;
+  bool reduced = false;
 };
 
 // Of a receiver that misses bytes, or has something to say about some that came twice.

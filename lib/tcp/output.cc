@@ -154,7 +154,7 @@ bool Connection::retransmit_next() {
   if (flight_->board.trim_record(core_->records, index, n)) n = record.length();
   const bool fin = fin_sent_ && record.start + n == snd_nxt_;
   const uint32_t bytes = n - (fin ? 1 : 0);
-  if (!send_range(record.start, bytes, record.segment, record.data, fin)) return false;
+  if (!send_range(record.start, bytes, record.segment, record.data, fin, false)) return false;
   if (!undo_possible_ && flight_->retransmitted_at == 0) {
     undo_possible_ = true;
     flight_->retransmitted_at = timestamp_now();
@@ -209,7 +209,10 @@ bool Connection::send_new(bool probe) {
     out_of_buffers();
     return false;
   }
-  if (!send_range(snd_nxt_, n, n != 0 ? unsent_segment_ : nullptr, unsent_data_, fin)) return false;
+  if (!send_range(snd_nxt_, n, n != 0 ? unsent_segment_ : nullptr, unsent_data_, fin,
+                  n != 0 && !probe)) {
+    return false;
+  }
   if (outstanding == 0) flight_->most_in_flight = 0;
   // Patience is counted from when there is something to acknowledge.
   if (outstanding == 0) progress_at_ = core_->now;
@@ -227,14 +230,14 @@ bool Connection::send_new(bool probe) {
 }
 
 bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const uint8_t* data,
-                            bool fin) {
+                            bool fin, bool fresh) {
   uint8_t flags = Tcp::kAck;
   if (fin) flags |= Tcp::kFin;
   // PSH on the segment that empties the send queue (RFC 9293 MUST-60 and on).
   if (length != 0 && start + length == snd_nxt_ + unsent_) flags |= Tcp::kPsh;
   const bool owed = ack_now_ || ack_delayed_;
   const Seq edge = rcv_edge_;
-  rte_mbuf* packet = header(flags, start);
+  rte_mbuf* packet = header(flags, start, fresh);
   if (packet == nullptr) {
     rcv_edge_ = edge;
     out_of_buffers();
@@ -252,12 +255,17 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
   const size_t blocks = packet->l4_len - sizeof(Tcp) - (timestamps_ ? kTimestampBytes : 0);
   finish_packet(packet, static_cast<uint16_t>(mss_ - blocks));
   last_sent_ = core_->now;
+  if (fresh && tell_reduced_) {
+    tell_reduced_ = false;
+    flight_->reduced = true;
+    flight_->reduced_at = start;
+  }
   core_->transmit(packet, options_.path);
   return true;
 }
 
 // The header of a segment of this connection. It carries the ACK, so none is owed any more.
-rte_mbuf* Connection::header(uint8_t flags, Seq sequence) {
+rte_mbuf* Connection::header(uint8_t flags, Seq sequence, bool fresh) {
   SegmentOptions options;
   fill_options(options);
   if ((flags & Tcp::kSyn) != 0) {
@@ -270,7 +278,10 @@ rte_mbuf* Connection::header(uint8_t flags, Seq sequence) {
   }
   const bool ack = (flags & Tcp::kAck) != 0;
   if (ack && echo_congestion_) flags |= Tcp::kEce;
+  if (fresh && tell_reduced_) flags |= Tcp::kCwr;
   SegmentHeader segment{.local = local_, .remote = remote_};
+  // RFC 3168 sections 6.1.4 to 6.1.6: neither pure ACKs nor retransmissions nor window probes.
+  if (fresh && ecn_) segment.ecn = kEcnCapable;
   segment.sequence = sequence;
   segment.acknowledgment = ack ? rcv_nxt_ : 0;
   segment.flags = flags;

@@ -179,6 +179,7 @@ void Connection::on_retransmission_timeout() {
   }
   if (phase_ != Phase::loss) {
     congestion_.on_timeout(flight, now);
+    tell_reduced_ = ecn_;
     undo_possible_ = false;
     flight_->retransmitted_at = 0;
   } else {
@@ -223,7 +224,8 @@ bool Connection::repeat_tail() {
   }
   const SentRecord& record = core_->records[index];
   const uint32_t bytes = record.length() - (fin_sent_ && record.end == snd_nxt_ ? 1 : 0);
-  if (bytes > mss_ || !send_range(record.start, bytes, record.segment, record.data, fin_sent_)) {
+  if (bytes > mss_ ||
+      !send_range(record.start, bytes, record.segment, record.data, fin_sent_, false)) {
     return false;
   }
   flight_->board.on_retransmit(core_->records, index, record.length(), core_->now);

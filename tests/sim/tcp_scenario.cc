@@ -152,6 +152,7 @@ Scenario random_scenario(uint64_t seed) {
     options.mtu = s.link.mtu;
     options.handshake_timeout = std::chrono::seconds(60);
     options.nagle = dice.one_in(4);
+    options.ecn = dice.one_in(2) ? tcp::Ecn::active : tcp::Ecn::passive;
     if (dice.one_in(5)) options.congestion = tcp::CongestionControl::reno;
     // Always on in the end: a RST that got lost is learnt of in no other way.
     options.keepalive_idle = std::chrono::seconds(dice.one_in(4) ? 20 : 600);

@@ -248,42 +248,5 @@ TEST(Rtt, Rfc6298FirstAndLaterSamples) {
   EXPECT_EQ(rtt.minimum(), 150'000u);  // the old path is forgotten
 }
 
-TEST(Congestion, Rfc9438WindowComesBackToWhereTheLossWas) {
-  Congestion cubic;
-  cubic.start(CongestionControl::cubic, 1000, 10'000'000);
-  timer::Instant now{1s};
-  const timer::Duration rtt = 100ms;
-  while (cubic.window() < 1'000'000) cubic.on_ack(cubic.window(), now += rtt, rtt, true);
-  const uint32_t peak = cubic.window();
-  cubic.on_loss(now);
-  cubic.set_window(cubic.slow_start_threshold());
-  EXPECT_NEAR(cubic.window(), 0.7 * peak, 2000);
-  // K = cbrt(W_max * 0.3 / 0.4) seconds.
-  const double k = std::cbrt(peak / 1000.0 * 0.3 / 0.4);
-  const timer::Instant start = now;
-  while (cubic.window() < peak * 99 / 100) {
-    for (int i = 0; i < 10; ++i) {
-      cubic.on_ack(cubic.window() / 10, now += rtt / 10, rtt, true);
-    }
-    ASSERT_LT(now - start, 60s);
-  }
-  const double took = std::chrono::duration<double>(now - start).count();
-  EXPECT_GT(took, 0.5 * k);
-  EXPECT_LT(took, 1.2 * k);
-}
-
-TEST(Congestion, UndoRestores) {
-  Congestion cubic;
-  cubic.start(CongestionControl::cubic, 1000, 10'000'000);
-  timer::Instant now{1s};
-  for (int i = 0; i < 5; ++i) cubic.on_ack(cubic.window(), now += 10ms, 10ms, true);
-  const uint32_t window = cubic.window();
-  cubic.on_timeout(window, now);
-  EXPECT_EQ(cubic.window(), 1000u);
-  cubic.undo();
-  EXPECT_EQ(cubic.window(), window);
-  EXPECT_EQ(cubic.slow_start_threshold(), UINT32_MAX);
-}
-
 }  // namespace
 }  // namespace isthmus::tcp
