@@ -26,6 +26,9 @@ Json show_drops(Application& application, const Arguments& arguments);
 Json show_workers(Application& application, const Arguments& arguments);
 Json show_pools(Application& application, const Arguments& arguments);
 Json show_tcp(Application& application, const Arguments& arguments);
+std::string print_tcp(const Json& value);
+Json show_connection(Application& application, const Arguments& arguments);
+std::string print_connection(const Json& value);
 Json show_tunnels(Application& application, const Arguments& arguments);
 Json show_mesh(Application& application, const Arguments& arguments);
 

@@ -18,11 +18,6 @@ constexpr uint16_t kDefaultMssV6 = 1220;
 constexpr uint16_t kMssFloor = 216;
 constexpr uint8_t kQuickAcks = 8;  // at the start the peer's window opens by our ACKs
 
-// Less the SYN.
-uint64_t at_least_one(uint64_t sequence_space) {
-  return sequence_space == 0 ? 0 : sequence_space - 1;
-}
-
 uint16_t header_bytes(const packet::Endpoint& local) {
   return local.address.is_v4() ? 40 : 60;
 }
@@ -73,20 +68,6 @@ const char* to_string(State state) {
       return "LAST-ACK";
     case State::time_wait:
       return "TIME-WAIT";
-  }
-  return "?";
-}
-
-const char* to_string(SendLimit limit) {
-  switch (limit) {
-    case SendLimit::application:
-      return "application";
-    case SendLimit::receive_window:
-      return "receive window";
-    case SendLimit::congestion_window:
-      return "congestion window";
-    case SendLimit::buffers:
-      return "buffers";
   }
   return "?";
 }
@@ -456,64 +437,6 @@ bool Connection::consistent() const {
          flight_->board.consistent(core_->records, snd_una_, snd_nxt_) &&
          send_queue_.size() == bytes + unsent_ && congestion_.window() >= mss_ &&
          in_flight() <= outstanding && (flight_->board.empty() == (outstanding == 0));
-}
-
-Info Connection::info() const {
-  Info info;
-  info.state = state_;
-  info.held = held_;
-  info.failure = failure_;
-  info.send_mss = mss_;
-  info.receive_mss = receive_mss_;
-  info.send_scale = snd_scale_;
-  info.receive_scale = rcv_scale_;
-  info.timestamps = timestamps_;
-  info.sack = sack_;
-  info.ecn = ecn_;
-  info.rtt = rtt_.smoothed();
-  info.rtt_var = rtt_.variance();
-  info.min_rtt = rtt_.minimum();
-  info.rto = static_cast<uint32_t>(retransmission_timeout().count());
-  info.congestion_window = congestion_.window();
-  info.slow_start_threshold = congestion_.slow_start_threshold();
-  info.congestion_state = phase_ == Phase::open       ? "open"
-                          : phase_ == Phase::recovery ? "recovery"
-                                                      : "loss";
-  info.in_flight = in_flight();
-  info.send_window = snd_wnd_;
-  info.receive_window = rcv_edge_ - rcv_nxt_;
-  info.send_queued = send_queue_.size();
-  info.not_sent = unsent_;
-  info.receive_queued = receive_queue_.size();
-  info.out_of_order = disorder_->gaps.bytes();
-  info.sacked = flight_->board.sacked_bytes();
-  info.lost = flight_->board.lost_bytes();
-  info.backoff = backoff_;
-  info.reorder_window = static_cast<uint32_t>(
-      flight_->board.reorder_window(rtt_.minimum(), rtt_.smoothed(), mss_, phase_ != Phase::open)
-          .count());
-  const uint64_t acked = (uint64_t{snd_wraps_} << 32) + (snd_una_ - iss_);
-  const uint64_t received = (uint64_t{rcv_wraps_} << 32) + (rcv_nxt_ - irs_);
-  info.bytes_sent = at_least_one(acked + (snd_nxt_ - snd_una_)) - (fin_sent_ ? 1 : 0);
-  info.bytes_retransmitted = bytes_retransmitted_;
-  info.bytes_acked = at_least_one(acked) - (fin_sent_ && snd_una_ == snd_nxt_ ? 1 : 0);
-  info.bytes_received = at_least_one(received) - (peer_closed_ ? 1 : 0);
-  info.retransmissions = retransmissions_;
-  info.timeouts = timeouts_;
-  info.tail_probes = tail_probes_;
-  info.spurious_recoveries = spurious_;
-  if (unsent_ != 0) {
-    const uint32_t offered = snd_una_ + snd_wnd_ - snd_nxt_;
-    if (blocked_by_buffers_) {
-      info.limit = SendLimit::buffers;
-    } else if (static_cast<int32_t>(offered) <
-               static_cast<int32_t>(std::min<uint32_t>(unsent_, mss_))) {
-      info.limit = SendLimit::receive_window;
-    } else {
-      info.limit = SendLimit::congestion_window;
-    }
-  }
-  return info;
 }
 
 }  // namespace isthmus::tcp

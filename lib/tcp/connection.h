@@ -38,6 +38,8 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   const packet::Endpoint& local() const;
   const packet::Endpoint& remote() const;
   uint32_t path() const;
+  // Its place in the engine (Engine::at()), as long as it lives.
+  uint32_t place() const { return index_; }
 
   // The user, its own 64 bits, and who is told. A null handler: events are dropped.
   void set_handler(Handler* handler);
@@ -76,7 +78,9 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void refuse();
 
   Failure failure() const;
+  // now: for ages and deadlines; without it, when the engine was last called.
   Info info() const;
+  Info info(timer::Instant now) const;
   // Asks memory for what the next call will touch: worth it some hundred cycles ahead of a call.
   void prefetch() const {
     const auto* at = reinterpret_cast<const char*>(this);
@@ -131,6 +135,13 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   uint32_t receive_limit() const;
   void account_received(uint64_t occupied);
   void account_taken(const packet::Chain& taken);
+
+  // info.cc: what the console shows.
+  SendLimit limit() const;
+  const char* timer_name() const;
+  void describe_path(Info& info) const;
+  void describe_sender(Info& info) const;
+  void describe_receiver(Info& info) const;
 
   // input.cc: RFC 9293 section 3.10.7.
   void on_segment(Incoming& segment);

@@ -418,11 +418,14 @@ uint32_t Engine::time_waits() const {
   return core_->waiting;
 }
 
-void Engine::for_each_of(void (*visit)(void*, const Connection&), void* context) const {
-  for (uint32_t i = 0; i < core_->config.max_connections; ++i) {
-    const Connection& connection = core_->connection(i);
-    if (connection.core_ != nullptr && !connection.dead_) visit(context, connection);
-  }
+const Connection* Engine::at(uint32_t place) const {
+  if (place >= places()) return nullptr;
+  const Connection& connection = core_->connection(place);
+  return connection.core_ != nullptr && !connection.dead_ ? &connection : nullptr;
+}
+
+uint32_t Engine::places() const {
+  return core_->config.max_connections;
 }
 
 }  // namespace isthmus::tcp

@@ -14,7 +14,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <type_traits>
 
 #include "packet/address.h"
 #include "packet/chain.h"
@@ -159,8 +158,8 @@ class Engine {
   Connection* accept(const packet::Parsed& syn, Handler* handler, const Options& options,
                      timer::Instant now, AcceptMode mode = AcceptMode::now);
 
-  // True for a SYN that accept() would refuse, unless held, because too many handshakes are half open, in all or from
-  // its source, and should be answered by send_cookie().
+  // True for a SYN that accept() would refuse, unless held, because too many handshakes are half
+  // open, in all or from its source, and should be answered by send_cookie().
   bool crowded(const packet::Parsed& syn) const;
   // Answers a SYN with a SYN-ACK of which nothing is remembered here (tcp/cookie.h). tag: 0 to 3,
   // given back by cookie_tag(). The mbuf stays the caller's. False when it was not sent.
@@ -196,20 +195,11 @@ class Engine {
   uint32_t connections() const;  // living ones, TIME-WAIT not counted
   uint32_t time_waits() const;
 
-  // Calls visit(const Connection&) for each connection; slow, for the console. visit must not
-  // change the engine.
-  template <typename Visitor>
-  void for_each(Visitor&& visit) const {
-    for_each_of(
-        [](void* context, const Connection& connection) {
-          (*static_cast<std::remove_reference_t<Visitor>*>(context))(connection);
-        },
-        &visit);
-  }
+  // The connection at a place, null when there is none, for the console: places() of them.
+  const Connection* at(uint32_t place) const;
+  uint32_t places() const;
 
  private:
-  void for_each_of(void (*visit)(void*, const Connection&), void* context) const;
-
   std::unique_ptr<Core> core_;
 };
 

@@ -62,6 +62,7 @@ class Handler {
 enum class Ecn : uint8_t { off, passive, active };
 
 enum class CongestionControl : uint8_t { cubic, reno };
+const char* to_string(CongestionControl algorithm);
 
 // Per connection. Times are of the virtual clock that the engine is given; zero turns a timer off.
 struct Options {
@@ -92,7 +93,15 @@ struct Options {
 };
 
 // Why nothing more is being sent right now.
-enum class SendLimit : uint8_t { application, receive_window, congestion_window, buffers };
+enum class SendLimit : uint8_t {
+  application,        // all that it gave has been sent
+  handshake,          // not yet established
+  receive_window,     // the peer takes no more, or too little to be worth a segment
+  congestion_window,  // new data or a retransmission waits for room
+  nagle,              // a short segment waits for an acknowledgment
+  buffers,            // a mempool or the records of what is in flight ran out
+  next_flush,         // nothing holds it back
+};
 const char* to_string(SendLimit limit);
 
 // A snapshot of one connection, as `ss -ti` shows it. Bytes and microseconds.
@@ -101,6 +110,15 @@ struct Info {
   bool held = false;  // a late accept whose SYN-ACK has not been sent
   Failure failure = Failure::none;
   SendLimit limit = SendLimit::application;
+  uint64_t age = 0;             // since its SYN
+  uint64_t since_sent = 0;      // since its last data
+  uint64_t since_received = 0;  // since the peer's last segment
+  const char* timer = "";       // of the sender: "retransmission", "tail loss probe", "reordering",
+                                // "persist", or none
+  uint64_t timer_due = 0;       // in so long
+
+  // The path and what was negotiated.
+  uint16_t path_mtu = 0;
   uint16_t send_mss = 0;     // payload bytes of a full segment, options already deducted
   uint16_t receive_mss = 0;  // the MSS option that this end sent
   uint8_t send_scale = 0;
@@ -108,32 +126,45 @@ struct Info {
   bool timestamps = false;
   bool sack = false;
   bool ecn = false;
-  uint32_t rtt = 0;  // smoothed; zero when never measured
+  bool echoes_congestion = false;  // ECE until the peer has answered
+  uint32_t rtt = 0;                // smoothed; zero when never measured
   uint32_t rtt_var = 0;
   uint32_t min_rtt = 0;
   uint32_t rto = 0;
+  uint8_t backoff = 0;  // RTO doublings in effect
+
+  // The sender.
+  CongestionControl congestion_control = CongestionControl::cubic;
   uint32_t congestion_window = 0;
   uint32_t slow_start_threshold = 0;  // UINT32_MAX while unset
   const char* congestion_state = "";  // "open", "recovery", "loss"
-  uint32_t in_flight = 0;             // the pipe of RFC 6675
   uint32_t send_window = 0;           // what the peer offers
-  uint32_t receive_window = 0;        // what this end offers
+  uint32_t send_buffer = 0;           // what send() may queue in all
   uint32_t send_queued = 0;           // not yet acknowledged, sent or not
   uint32_t not_sent = 0;
-  uint32_t receive_queued = 0;  // in order, not yet taken
-  uint32_t out_of_order = 0;    // bytes behind a gap
+  uint32_t in_flight = 0;  // the pipe of RFC 6675
   uint32_t sacked = 0;
-  uint32_t lost = 0;
-  uint8_t backoff = 0;  // RTO doublings in effect
+  uint32_t lost = 0;        // and of these
+  uint32_t sent_again = 0;  // once more, fate unknown
+  uint32_t records = 0;     // transmissions that are remembered
+  bool reordering_seen = false;
   uint32_t reorder_window = 0;
   uint64_t bytes_sent = 0;  // first transmissions
   uint64_t bytes_retransmitted = 0;
   uint64_t bytes_acked = 0;
-  uint64_t bytes_received = 0;
   uint32_t retransmissions = 0;  // packets
   uint32_t timeouts = 0;         // RTO
   uint32_t tail_probes = 0;
   uint32_t spurious_recoveries = 0;
+
+  // The receiver.
+  uint32_t receive_window = 0;  // what this end offers
+  uint32_t receive_buffer = 0;
+  uint32_t receive_queued = 0;    // in order, not yet taken
+  uint32_t receive_occupied = 0;  // by the buffers of these
+  uint32_t out_of_order = 0;      // bytes behind a gap
+  uint16_t runs = 0;              // in so many pieces
+  uint64_t bytes_received = 0;
 };
 
 }  // namespace isthmus::tcp

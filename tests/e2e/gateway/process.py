@@ -88,12 +88,13 @@ class Gateway:
         purpose, and an accepted one is a flow."""
         tunnels = self.ask_json("show tunnels")
         accepted = [row for row in tunnels if row["role"] == "server"]
-        states = [row["state"] for row in self.ask_json("show tcp 10000")]
+        tcp = self.ask_json("show tcp")
+        waiting = self.ask_json("show tcp TIME-WAIT")["matched"]
         return {
             "mbufs": sum(row["in_use"] for row in self.ask_json("show pools")),
             "flows": sum(row["flows"] for row in self.ask_json("show workers")) - len(accepted),
             "streams": sum(row["streams"] for row in tunnels),
-            "connections": len(states) - states.count("TIME-WAIT") - len(tunnels),
+            "connections": tcp["matched"] - waiting - len(tunnels),
         }
 
     def usage(self) -> Usage:

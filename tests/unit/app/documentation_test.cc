@@ -19,11 +19,27 @@ TEST(Documentation, ConsoleMdIsWhatTheCommandTableSays) {
 
 TEST(Documentation, EveryCommandIsFoundByItsOwnWords) {
   const CommandTable table(commands());
-  for (const char* line :
-       {"start", "stop", "quit", "reload", "help all", "load f", "show port stats 0",
-        "show port info all", "show flows", "show flows x", "show flow 3 walk", "show drops",
-        "show workers", "show pools", "show tcp 5", "show tunnels", "show mesh policies",
-        "clear drops", "clear port stats all"}) {
+  for (const char* line : {"start",
+                           "stop",
+                           "quit",
+                           "reload",
+                           "help all",
+                           "load f",
+                           "show port stats 0",
+                           "show port info all",
+                           "show flows",
+                           "show flows x",
+                           "show flow 3 walk",
+                           "show drops",
+                           "show workers",
+                           "show pools",
+                           "show tcp 5",
+                           "show tcp 10.0.0.1:80",
+                           "show tcp",
+                           "show tunnels",
+                           "show mesh policies",
+                           "clear drops",
+                           "clear port stats all"}) {
     const auto result = table.parse(line);
     EXPECT_TRUE(std::holds_alternative<Match>(result)) << line;
   }
