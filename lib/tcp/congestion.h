@@ -44,6 +44,11 @@ class Congestion {
   // the recovery algorithm's set_window().
   void on_loss(timer::Instant now);
   void on_timeout(uint32_t in_flight, timer::Instant now);
+  // As another instance left it; what it had learnt of time begins anew.
+  void resume(uint32_t window, uint32_t threshold) {
+    threshold_ = threshold;
+    set_window(window);
+  }
   // The last event was none: as it was before.
   void undo();
   // Recovery steers the window itself (RFC 6937).

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 #include "packet/address.h"
 #include "packet/chain.h"
@@ -26,6 +27,8 @@ struct Cookie;
 class Engine;
 struct IcmpError;
 struct Incoming;
+struct ParsedState;
+struct SavedConnection;
 
 // The wheel entry is the base: one per connection, at its earliest deadline.
 class alignas(64) Connection : private timer::Wheel::Entry {
@@ -191,7 +194,22 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void release_flight();
   void release_disorder();
 
+  // export.cc
+  size_t save(std::span<uint8_t> to) const;
+  void save_numbers(SavedConnection& saved) const;
+  void save_policy(SavedConnection& saved) const;
+  template <typename Visit>
+  void each_sacked(Visit&& visit) const;
+  // Without a word to the peer or the handler.
+  void leave();
+  bool restore(const ParsedState& parsed);
+  void restore_numbers(const SavedConnection& saved);
+  void restore_policy(const SavedConnection& saved);
+  bool restore_flight(const ParsedState& parsed);
+  bool restore_received(const ParsedState& parsed);
+
   // output.cc
+  void skip_unsent(uint32_t n);
   void output();
   void output_data();
   bool retransmit_next();

@@ -91,6 +91,7 @@ class Core {
   std::optional<Cookie> cookie_of(const packet::Parsed& segment);
 
   bool icmp_error(const IcmpError& error);
+  Connection* import_connection(std::span<const uint8_t> bytes, Handler* handler);
   void advance();
   void flush();
   timer::Instant next_deadline() const;

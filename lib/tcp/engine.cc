@@ -395,6 +395,22 @@ bool Engine::icmp_error(const IcmpError& error, timer::Instant now) {
   return core_->icmp_error(error);
 }
 
+size_t Engine::export_connection(const Connection& connection, std::span<uint8_t> to,
+                                 timer::Instant now) {
+  core_->now = now;
+  return connection.save(to);
+}
+
+void Engine::release(Connection& connection) {
+  connection.leave();
+}
+
+Connection* Engine::import_connection(std::span<const uint8_t> bytes, Handler* handler,
+                                      timer::Instant now) {
+  core_->now = now;
+  return core_->import_connection(bytes, handler);
+}
+
 void Engine::advance(timer::Instant now) {
   core_->now = now;
   core_->advance();

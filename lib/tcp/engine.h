@@ -183,6 +183,19 @@ class Engine {
   // True: the error belonged to a connection (it may still have been ignored, RFC 5927).
   bool icmp_error(const IcmpError& error, timer::Instant now);
 
+  // A connection as bytes, in mid-transfer, for another engine to go on with (tcp/state.h). Returns
+  // their number; nothing is written when `to` is shorter. 0: it is in its handshake or over, and
+  // can only drain. Writing changes nothing: release() afterwards, and feed it no segment between.
+  size_t export_connection(const Connection& connection, std::span<uint8_t> to, timer::Instant now);
+  // Forgets a connection without a word to the peer or the handler; the pointer is dead.
+  void release(Connection& connection);
+  // The reverse. Null, counted in drops: the bytes are no connection, the tuple or the table is
+  // taken, or memory is short. The handler hears what the old one had not heard, and kReadable when
+  // bytes wait. The engine must have been made with the old one's Secrets, or tuples out of
+  // TIME-WAIT may meet old segments.
+  Connection* import_connection(std::span<const uint8_t> bytes, Handler* handler,
+                                timer::Instant now);
+
   // Runs the timers that are due. Bounded: when many are, the rest runs in the next call.
   void advance(timer::Instant now);
   // Tells handlers, then sends. Call after each burst and after advance().

@@ -221,12 +221,16 @@ bool Connection::send_new(bool probe) {
   flight_->board.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
                       unsent_data_, core_->now);
   snd_nxt_ += span;
-  unsent_ -= n;
-  if (unsent_ != 0) skip(unsent_segment_, unsent_data_, n);
+  skip_unsent(n);
   fin_sent_ |= fin;
   core_->stats.bytes_sent += n;
   if (phase_ == Phase::recovery) flight_->prr_out += span;
   return true;
+}
+
+void Connection::skip_unsent(uint32_t n) {
+  unsent_ -= n;
+  if (unsent_ != 0) skip(unsent_segment_, unsent_data_, n);
 }
 
 bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const uint8_t* data,

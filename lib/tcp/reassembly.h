@@ -94,6 +94,11 @@ class Reassembly {
   // Blocks to report, the one with the latest segment first (RFC 2018 section 4).
   unsigned blocks(const GapPool& pool, SackBlock* to, unsigned max) const;
   void clear(GapPool& pool);
+  // The runs in order.
+  template <typename Visit>
+  void for_each(const GapPool& pool, Visit&& visit) const {
+    for (uint32_t i = head_; i != kNone; i = pool[i].next) visit(pool[i]);
+  }
 
  private:
   bool add_run(GapPool& pool, const packet::Pools& buffers, const Limits& limits, uint32_t before,

@@ -34,6 +34,15 @@ class RttEstimator {
     }
   }
 
+  // As another instance left it.
+  void resume(uint32_t smoothed, uint32_t variance, uint32_t minimum, timer::Instant now) {
+    const auto longest = static_cast<uint32_t>(kLongest);
+    smoothed_ = std::min(smoothed, longest);
+    variance_ = std::min(variance, longest);
+    minimum_ = std::min(minimum, smoothed_);
+    minimum_at_ = now;
+  }
+
   // Without backoff. The floor is added to the smoothed time rather than compared with the sum: a
   // path whose variance has decayed to nothing must still bear a delayed ACK.
   timer::Duration timeout(timer::Duration initial, timer::Duration floor) const {

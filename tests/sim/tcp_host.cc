@@ -105,9 +105,41 @@ Host::Host(Scheduler& scheduler, Link& link, int side, const packet::Pools& pool
     : scheduler_(scheduler),
       link_(link),
       side_(side),
-      engine_(new tcp::Engine(config, pools, *this, drops_, secrets, scheduler.now())),
+      pools_(pools),
+      config_(config),
+      secrets_(secrets),
       waker_(scheduler, [this] { poll(); }) {
+  make_engine();
   link.attach(side, [this](rte_mbuf* packet) { receive(packet); });
+}
+
+void Host::make_engine() {
+  engine_ = std::make_unique<tcp::Engine>(config_, pools_, static_cast<tcp::Output&>(*this), drops_,
+                                          secrets_, scheduler_.now());
+}
+
+bool Host::move_to_new_engine(User& user, std::string& error) {
+  const timer::Instant now = scheduler_.now();
+  if (user.connection() == nullptr || engine_->time_waits() != 0) return false;
+  const size_t size = engine_->export_connection(*user.connection(), {}, now);
+  if (size == 0) return false;
+  std::vector<uint8_t> bytes(size);
+  if (engine_->export_connection(*user.connection(), bytes, now) != size) {
+    error = "the size of an exported connection changed";
+  }
+  make_engine();
+  tcp::Connection* connection = engine_->import_connection(bytes, &user, now);
+  if (connection == nullptr) {
+    error = "an exported connection was not imported";
+    return true;
+  }
+  user.start(*connection);
+  std::vector<uint8_t> again(size);
+  if (engine_->export_connection(*connection, again, now) != size) {
+    error = "an imported connection is exported as something else";
+  }
+  poll();
+  return true;
 }
 
 void Host::transmit(rte_mbuf* packet, uint32_t /*path*/) {

@@ -103,13 +103,21 @@ class Host final : public tcp::Output {
   // Timers, handlers, output; then sees to the next wake-up.
   void poll();
   const stats::ReasonCounters& drops() const { return drops_; }
+  // As an upgrade does: the user's connection goes on in a new engine, by way of bytes, and the old
+  // engine is gone. False, and nothing changed, when it can't be exported now. Empty where bytes
+  // were not taken: then `error` says so.
+  bool move_to_new_engine(User& user, std::string& error);
 
  private:
   void receive(rte_mbuf* packet);
+  void make_engine();
 
   Scheduler& scheduler_;
   Link& link_;
   int side_;
+  packet::Pools pools_;
+  tcp::Config config_;
+  tcp::Secrets secrets_;
   stats::ReasonCounters drops_;
   std::unique_ptr<tcp::Engine> engine_;
   Listener listener_;
