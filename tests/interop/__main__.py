@@ -8,26 +8,30 @@ import argparse
 import sys
 
 from tests.e2e.topology.lab import Lab
-from tests.interop import cases, conformance, tunnels, windows
+from tests.interop import cases, conformance, identities, tunnels, windows
 from tests.interop.node import Node
 from tests.runner.report import Report
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.interop")
-    parser.add_argument("suite", choices=("h2",))
+    parser.add_argument("suite", choices=("h2", "tls"))
     parser.add_argument("pieces", nargs="*", help="pieces of the names of single cases")
     arguments = parser.parse_args()
     report = Report()
     with Lab() as lab:
         node = Node(lab)
         node.start()
-        if not arguments.pieces:
-            conformance.check(report, node)
-        chosen = [case for case in (*tunnels.CASES, *windows.CASES)
-                  if not arguments.pieces
-                  or any(piece in cases.title(case) for piece in arguments.pieces)]
-        cases.run(report, "h2", chosen, node)
+        if arguments.suite == "tls":
+            named = identities.cases(identities.Matrix(node))
+        else:
+            if not arguments.pieces:
+                conformance.check(report, node)
+            named = [(cases.title(case), lambda case=case: case(node))
+                     for case in (*tunnels.CASES, *windows.CASES)]
+        cases.run(report, arguments.suite, [
+            (name, case) for name, case in named
+            if not arguments.pieces or any(piece in name for piece in arguments.pieces)])
     return report.close()
 
 

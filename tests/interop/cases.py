@@ -29,11 +29,11 @@ def title(case: Callable[..., None]) -> str:
     return (case.__doc__ or case.__name__).strip().splitlines()[0].rstrip(".")
 
 
-def run(report: Report, group: str, cases: Iterable[Callable[..., None]], *with_what: Any) -> None:
-    for case in cases:
-        name = f"{group} {title(case)}"
+def run(report: Report, group: str, cases: Iterable[tuple[str, Callable[[], None]]]) -> None:
+    for called, case in cases:
+        name = f"{group} {called}"
         try:
-            case(*with_what)
+            case()
         except Broken as broken:
             report.fail(name, str(broken))
         except Exception as error:  # also a peer that said nothing in time

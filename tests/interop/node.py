@@ -72,9 +72,10 @@ class Node:
         made.listen(256)
         return made
 
-    def reasons(self) -> dict[str, int]:
-        """What the gateway has counted so far."""
-        return {row["reason"]: row["count"] for row in self.gateway.ask_json("show drops")}
+    def reasons(self, room: str) -> dict[str, int]:
+        """What a room of the gateway has counted so far."""
+        return {row["reason"]: row["count"] for row in self.gateway.ask_json("show drops")
+                if row["stage"] == room}
 
 
 def inside(netns: Namespace, make: Callable[[], T]) -> T:

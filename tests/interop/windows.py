@@ -131,7 +131,7 @@ def _flood(peer: Peer, stream: int, window: int) -> int:
 
 def connection_overrun(node: Node) -> None:
     """Unread bytes close the connection's window at last, and DATA beyond it ends the connection."""
-    before = node.reasons().get("flow_control", 0)
+    before = node.reasons("h2").get("flow_control", 0)
     with node.listen(APP) as listener, Peer(node) as peer:
         streams = range(1, 161, 2)
         apps = []
@@ -154,7 +154,7 @@ def connection_overrun(node: Node) -> None:
         with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             peer.data(unused, bytes(FRAME))
             expect_equal(peer.goaway(), wire.FLOW_CONTROL_ERROR, "GOAWAY's code")
-        expect_equal(node.reasons().get("flow_control", 0), before + 1, "overruns counted")
+        expect_equal(node.reasons("h2").get("flow_control", 0), before + 1, "overruns counted")
         for app in apps:
             app.close()
 
