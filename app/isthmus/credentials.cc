@@ -28,6 +28,8 @@ struct Naming {
 constexpr Naming kNamings[] = {{"-key.pem", "-cert.pem", "root-cert.pem"},
                                {".key", ".crt", "ca.crt"}};
 
+constexpr const char* kRevoked = "ca-crl.pem";
+
 tls::TrustDomains trust_domains(const config::Config& config) {
   return {config.node.trust_domain, config.node.trust_domain_aliases};
 }
@@ -73,6 +75,7 @@ Store from_folder(const fs::path& folder, const tls::TrustDomains& domains) {
     throw std::runtime_error(
         fmt::format("{}: has neither root-cert.pem nor ca.crt", folder.string()));
   }
+  if (fs::exists(folder / kRevoked)) files.revoked = named_text(folder / kRevoked);
   return store_of(tls::CredentialStore::load(files, domains));
 }
 

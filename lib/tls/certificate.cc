@@ -124,6 +124,9 @@ Loaded<std::shared_ptr<const CredentialStore>> CredentialStore::load(const Crede
   if (roots.empty()) return error<Result>(files.roots.file, reason);
   const std::shared_ptr<CredentialStore> store(new CredentialStore());
   store->domains_ = domains;
+  if (!files.revoked.text.empty() && !store->revoked_.load(files.revoked.text, roots, reason)) {
+    return error<Result>(files.revoked.file, reason);
+  }
   store->client_ = make_context(Role::client, roots);
   store->server_ = make_context(Role::server, roots);
   if (store->client_ == nullptr || store->server_ == nullptr) {

@@ -18,6 +18,7 @@
 #include "tls/failure.h"
 #include "tls/identity.h"
 #include "tls/openssl_ptr.h"
+#include "tls/revocation.h"
 #include "tls/secrets.h"
 
 namespace isthmus::tls {
@@ -77,6 +78,7 @@ struct CredentialFiles {
     NamedText key;
   };
   std::vector<Pair> pairs;
+  NamedText revoked;  // revocation lists of the roots; no text: none
 };
 struct TrustDomains {
   std::string own = "cluster.local";
@@ -96,6 +98,7 @@ class CredentialStore {
   // Null when there is none.
   std::shared_ptr<const Credential> find(const Identity& identity) const;
   const TrustDomains& domains() const { return domains_; }
+  bool revoked(X509* certificate) const { return revoked_.revoked(certificate); }
   const std::map<Identity, std::shared_ptr<const Credential>>& credentials() const {
     return credentials_;
   }
@@ -106,6 +109,7 @@ class CredentialStore {
   CredentialStore() = default;
 
   TrustDomains domains_;
+  RevocationLists revoked_;
   std::map<Identity, std::shared_ptr<const Credential>> credentials_;
   SslContextPtr client_;
   SslContextPtr server_;

@@ -27,6 +27,8 @@ int x509_error_for(Failure failure) {
     case Failure::no_spiffe_id:
     case Failure::several_spiffe_ids:
       return X509_V_ERR_CERT_REJECTED;  // bad_certificate
+    case Failure::revoked:
+      return X509_V_ERR_CERT_REVOKED;  // certificate_revoked
     case Failure::identities_full:
       return X509_V_ERR_UNSPECIFIED;  // internal_error
     default:

@@ -198,6 +198,7 @@ Failure Handshake::Engine::judge_peer(X509* leaf) {
   certificate_ = Failure::none;
   SpiffeId id = spiffe_id(leaf);
   if (!id.identity) return certificate_ = id.failure;
+  if (store_->revoked(leaf)) return certificate_ = Failure::revoked;
   const auto same = [&id](IdentityPtr expected) { return *expected == *id.identity; };
   if (role_ == Role::server && !store_->domains().contains(id.identity->trust_domain())) {
     return certificate_ = Failure::wrong_trust_domain;

@@ -23,6 +23,30 @@ std::string contents(BIO* bio) {
   return size > 0 ? std::string(data, static_cast<size_t>(size)) : std::string();
 }
 
+// All blocks of one kind; others in front of them are skipped.
+template <typename Pointer, typename Read>
+std::vector<Pointer> read_blocks(std::string_view pem, size_t limit, std::string& reason,
+                                 const std::string& what, Read read) {
+  std::vector<Pointer> blocks;
+  const BioPtr bio = reader(pem);
+  ERR_clear_error();
+  while (auto* block = read(bio.get(), nullptr, no_passphrase, nullptr)) {
+    blocks.emplace_back(block);
+    if (blocks.size() > limit) {
+      reason = "more than " + std::to_string(limit) + " " + what + "s";
+      return {};
+    }
+  }
+  // Reading ends well only where no further block begins.
+  if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
+    reason = openssl_error();
+    return {};
+  }
+  ERR_clear_error();
+  if (blocks.empty()) reason = "no " + what + " in PEM form";
+  return blocks;
+}
+
 }  // namespace
 
 std::string openssl_error() {
@@ -35,24 +59,11 @@ std::string openssl_error() {
 }
 
 std::vector<X509Ptr> read_certificates(std::string_view pem, size_t limit, std::string& reason) {
-  std::vector<X509Ptr> certificates;
-  const BioPtr bio = reader(pem);
-  ERR_clear_error();
-  while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, no_passphrase, nullptr)) {
-    certificates.emplace_back(certificate);
-    if (certificates.size() > limit) {
-      reason = "more than " + std::to_string(limit) + " certificates";
-      return {};
-    }
-  }
-  // Reading ends well only where no further block begins.
-  if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
-    reason = openssl_error();
-    return {};
-  }
-  ERR_clear_error();
-  if (certificates.empty()) reason = "no certificate in PEM form";
-  return certificates;
+  return read_blocks<X509Ptr>(pem, limit, reason, "certificate", PEM_read_bio_X509);
+}
+
+std::vector<CrlPtr> read_revocation_lists(std::string_view pem, size_t limit, std::string& reason) {
+  return read_blocks<CrlPtr>(pem, limit, reason, "revocation list", PEM_read_bio_X509_CRL);
 }
 
 KeyPtr read_key(std::string_view pem, std::string& reason) {
@@ -67,6 +78,11 @@ std::string write_certificate(X509* certificate) {
   const BioPtr bio(BIO_new(BIO_s_mem()));
   if (bio == nullptr || PEM_write_bio_X509(bio.get(), certificate) != 1) return {};
   return contents(bio.get());
+}
+
+std::string write_revocation_list(X509_CRL* list) {
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  return PEM_write_bio_X509_CRL(bio.get(), list) == 1 ? contents(bio.get()) : std::string();
 }
 
 std::string write_key(EVP_PKEY* key) {

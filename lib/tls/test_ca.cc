@@ -135,6 +135,33 @@ std::optional<PemPair> TestCa::issue(const LeafOptions& options) const {
   return PemPair{write_certificate(leaf.get()), write_key(key.get())};
 }
 
+std::string TestCa::revoke(const std::vector<std::string>& certificates, WallTime now) const {
+  const CrlPtr list(X509_CRL_new());
+  const Asn1TimePtr time(ASN1_TIME_set(nullptr, now.time_since_epoch().count()));
+  if (list == nullptr || time == nullptr || X509_CRL_set_version(list.get(), 1) != 1 ||
+      X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(root_.get())) != 1 ||
+      X509_CRL_set1_lastUpdate(list.get(), time.get()) != 1 ||
+      X509_CRL_set1_nextUpdate(list.get(), time.get()) != 1) {
+    return {};
+  }
+  for (const std::string& pem : certificates) {
+    std::string reason;
+    const auto leaf = read_certificates(pem, 1, reason);
+    X509_REVOKED* entry = leaf.empty() ? nullptr : X509_REVOKED_new();
+    if (entry == nullptr ||
+        X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(leaf[0].get())) != 1 ||
+        X509_REVOKED_set_revocationDate(entry, time.get()) != 1 ||
+        X509_CRL_add0_revoked(list.get(), entry) != 1) {
+      X509_REVOKED_free(entry);
+      return {};
+    }
+  }
+  if (X509_CRL_sort(list.get()) != 1 || X509_CRL_sign(list.get(), key_.get(), EVP_sha256()) == 0) {
+    return {};
+  }
+  return write_revocation_list(list.get());
+}
+
 Loaded<std::shared_ptr<const CredentialStore>> make_test_store(const TestCa& ca,
                                                                const std::vector<Identity>& ids,
                                                                const TrustDomains& domains,

@@ -41,6 +41,8 @@ class TestCa {
   std::string root_pem() const;
   std::string key_pem() const;
   std::optional<PemPair> issue(const LeafOptions& options) const;
+  // A revocation list that names these certificates (PEM); empty when OpenSSL fails.
+  std::string revoke(const std::vector<std::string>& certificates, WallTime now) const;
 
  private:
   TestCa(X509Ptr root, KeyPtr key) : root_(std::move(root)), key_(std::move(key)) {}

@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from tests.e2e.topology.lab import Lab
-from tests.interop import cases, conformance, identities, tunnels, windows
+from tests.interop import cases, conformance, floods, identities, records, tunnels, windows
 from tests.interop.node import Node
 from tests.runner.report import Report
 
@@ -21,14 +21,16 @@ def main() -> int:
     report = Report()
     with Lab() as lab:
         node = Node(lab)
+        matrix = identities.Matrix(node) if arguments.suite == "tls" else None
         node.start()
-        if arguments.suite == "tls":
-            named = identities.cases(identities.Matrix(node))
+        if matrix:
+            named = [*identities.cases(matrix), *records.cases(matrix)]
         else:
             if not arguments.pieces:
                 conformance.check(report, node)
             named = [(cases.title(case), lambda case=case: case(node))
                      for case in (*tunnels.CASES, *windows.CASES)]
+            named += floods.cases(node)
         cases.run(report, arguments.suite, [
             (name, case) for name, case in named
             if not arguments.pieces or any(piece in name for piece in arguments.pieces)])

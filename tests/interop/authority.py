@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: Isthmus authors
-"""Certificates that nobody should accept, signed by the mesh's CA or one that only looks like it."""
+"""Certificates that nobody should accept, of the mesh's CA or of one that only looks like it."""
 
 from __future__ import annotations
 

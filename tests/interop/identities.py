@@ -20,8 +20,8 @@ from tests.interop.cases import Broken, expect, expect_equal
 from tests.interop.node import PEER, POD, SECOND, Node, inside
 
 APP = 8080
-# A whole HTTP/2 flight that asks for a tunnel, in bytes that are text as well: client preface, empty
-# SETTINGS, CONNECT with literal fields.
+# A whole HTTP/2 flight that asks for a tunnel, in bytes that are text as well: client preface,
+# empty SETTINGS, CONNECT with literal fields.
 _AUTHORITY = f"{POD.address}:{APP}"
 _BLOCK = f"\x02\x07CONNECT\x01{chr(len(_AUTHORITY))}{_AUTHORITY}"
 FLIGHT = ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\0\0\0\x04\0\0\0\0\0"
@@ -40,13 +40,16 @@ class Refusal:
 
 
 class Matrix:
-    """The peers' certificates."""
+    """The peers' certificates. Make it before the gateway starts, which reads the revocations."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.mesh = Authority(node.lab.state / "mesh-ca", node.certificates)
         self.impostor = Authority(node.lab.state / "impostor-ca", node.certificates, impostor=True)
         self._issued: dict[str, tuple[str, str]] = {}
+        self.revoked = self.issue(Leaf("revoked", (ID,)))
+        self.mesh.revoke(self.revoked[0])
+        self.mesh.list_revoked(node.certificates / "ca-crl.pem")
 
     def issue(self, leaf: Leaf, by: Authority | None = None) -> tuple[str, str]:
         """One certificate of each name."""
@@ -67,6 +70,7 @@ _COMMON = (
             lambda m: m.issue(Leaf("nameless"))),
     Refusal("a URI that is no SPIFFE id", 42, "no_spiffe_id",
             lambda m: m.issue(Leaf("no-spiffe", ("https://cluster.local/ns/a/sa/b",)))),
+    Refusal("a revoked certificate", 44, "revoked", lambda m: m.revoked),
     Refusal("two SPIFFE ids", 42, "several_spiffe_ids",
             lambda m: m.issue(Leaf("two-faced", (ID, SECOND.identity)))),
 )

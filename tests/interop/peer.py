@@ -127,8 +127,8 @@ class Peer:
 
     def answer(self, stream: int) -> tuple[int, bool]:
         """The answer's status, and whether the stream ended with it."""
-        frame = self.wait(lambda frame: isinstance(frame, frames.HeadersFrame | frames.RstStreamFrame)
-                          and frame.stream_id == stream)
+        frame = self.wait(lambda frame: frame.stream_id == stream and isinstance(
+            frame, frames.HeadersFrame | frames.RstStreamFrame))
         if isinstance(frame, frames.RstStreamFrame):
             raise Broken(f"stream {stream} was reset by {frame.error_code}, not answered")
         return int(frame.fields[":status"]), "END_STREAM" in frame.flags

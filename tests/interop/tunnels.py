@@ -275,8 +275,8 @@ def _through(h2_peer: h2.connection.H2Connection, tls: socket.socket, sent: byte
             piece = tls.recv(1 << 18)
             expect(piece != b"", "the connection ended")
             for event in h2_peer.receive_data(piece):
-                expect(not isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated),
-                       f"{event}")
+                expect(not isinstance(
+                    event, h2.events.StreamReset | h2.events.ConnectionTerminated), f"{event}")
                 if isinstance(event, h2.events.ResponseReceived):
                     expect_equal(dict(event.headers)[":status"], "200", "answer")
                     open_ = True

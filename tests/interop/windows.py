@@ -130,7 +130,7 @@ def _flood(peer: Peer, stream: int, window: int) -> int:
 
 
 def connection_overrun(node: Node) -> None:
-    """Unread bytes close the connection's window at last, and DATA beyond it ends the connection."""
+    """Unread bytes close the connection's window at last; DATA beyond it ends the connection."""
     before = node.reasons("h2").get("flow_control", 0)
     with node.listen(APP) as listener, Peer(node) as peer:
         streams = range(1, 161, 2)

@@ -114,6 +114,55 @@ TEST(Certificates, ClientThatExpectsNobodyRefusesEverybody) {
   EXPECT_EQ(ours->failure().failure, Failure::wrong_identity);
 }
 
+// A store that knows the CA's revocation list.
+std::shared_ptr<const CredentialStore> store_with(const std::string& list, std::string* error) {
+  const PemPair own = *ca().issue(good_leaf(httpbin_id()));
+  CredentialFiles files;
+  files.roots = {"roots", ca().root_pem() + other_ca().root_pem()};
+  files.pairs = {{{"cert", own.certificate}, {"key", own.key}}};
+  files.revoked = {"ca-crl.pem", list};
+  auto loaded = CredentialStore::load(files, {});
+  if (error != nullptr) *error = loaded.error.reason;
+  return loaded ? *loaded.value : nullptr;
+}
+
+TEST_P(BadPeers, ARevokedCertificateIsRefusedAndTheOthersOfItsAuthorityAreNot) {
+  const Role role = GetParam();  // ours
+  const PemPair good = *ca().issue(good_leaf(sleep_id()));
+  const PemPair bad = *ca().issue(good_leaf(sleep_id()));
+  const PemPair of_other_ca = *other_ca().issue(good_leaf(sleep_id()));
+  // Out of date: whom it names is denied all the same.
+  const auto credentials =
+      store_with(ca().revoke({bad.certificate}, kNow - std::chrono::days(9)), nullptr);
+  ASSERT_NE(credentials, nullptr);
+  for (const PemPair* pair : {&good, &bad, &of_other_ca}) {
+    HandshakePolicy policy;
+    policy.expected = {identities().intern(sleep_id())};
+    Handshake ours(role, credentials, credentials->find(httpbin_id()), policy, identities(), kNow);
+    OpensslPeer peer(role == Role::client ? Role::server : Role::client);
+    peer.use(*pair);
+    converse(ours, peer);
+    if (pair != &bad) {
+      EXPECT_EQ(ours.state(), HandshakeState::established);
+      continue;
+    }
+    EXPECT_STREQ(name_of(ours.failure().failure), "revoked");
+    peer.read();
+    EXPECT_STREQ(name_of(peer.alert_received()), "certificate_revoked");
+  }
+}
+
+TEST(Credentials, ARevocationListMustBeSignedByARoot) {
+  std::string error;
+  EXPECT_EQ(store_with("garbage", &error), nullptr);
+  EXPECT_EQ(error, "no revocation list in PEM form");
+  const TestCa stranger =
+      *TestCa::make("cluster.local", kNow - std::chrono::hours(1), kNow + std::chrono::hours(1));
+  EXPECT_EQ(store_with(stranger.revoke({}, kNow), &error), nullptr);
+  EXPECT_EQ(error, "a revocation list that none of the roots has signed");
+  EXPECT_NE(store_with(ca().revoke({}, kNow), &error), nullptr) << error;
+}
+
 TEST(Certificates, ValidityIsJudgedByTheInjectedTime) {
   auto credentials = store();
   // OpenSSL counts the second of notAfter itself as after.
