@@ -21,10 +21,13 @@ struct Rate {
 inline constexpr Rate kEarlyResets = {256, 64};
 // RST_STREAM that the peer's errors made us send (CVE-2025-8671, MadeYouReset).
 inline constexpr Rate kForcedResets = {128, 32};
-inline constexpr Rate kPings = {128, 32};           // CVE-2019-9512
-inline constexpr Rate kSettings = {32, 4};          // CVE-2019-9515
-inline constexpr Rate kEmptyFrames = {64, 16};      // CVE-2019-9518
-inline constexpr Rate kIgnoredFrames = {512, 128};  // PRIORITY (CVE-2019-9513), unknown types
+inline constexpr Rate kPings = {128, 32};   // CVE-2019-9512
+inline constexpr Rate kSettings = {32, 4};  // CVE-2019-9515
+// Entries of one SETTINGS frame: each INITIAL_WINDOW_SIZE is work for every stream.
+inline constexpr uint32_t kMaxSettings = 32;
+inline constexpr Rate kEmptyFrames = {64, 16};  // CVE-2019-9518
+// PRIORITY (CVE-2019-9513), unknown types, another GOAWAY, ACKs that nothing asked for.
+inline constexpr Rate kIgnoredFrames = {512, 128};
 // WINDOW_UPDATEs: a burst, and so many for each DATA frame that we sent.
 inline constexpr uint32_t kWindowUpdateBurst = 1024;
 inline constexpr uint32_t kWindowUpdatesPerData = 20;

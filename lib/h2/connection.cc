@@ -48,6 +48,7 @@ bool Connection::start(timer::Instant now) {
   }
   if (options_.role == Role::server) {
     preface_left_ = static_cast<uint8_t>(kPreface.size());
+    settings_deadline_ = now + options_.settings_timeout;  // of the preface, and then of the ACK
     return true;
   }
   std::copy(kPreface.begin(), kPreface.end(), control_.begin());
@@ -357,7 +358,9 @@ void Connection::advance(timer::Instant now) {
   now_ = now;
   if (closed_) return;
   if (now >= settings_deadline_) {
-    return fail(ErrorCode::settings_timeout, stats::Reason::h2_settings_timeout);
+    const bool silent = starting();
+    return fail(silent ? ErrorCode::protocol_error : ErrorCode::settings_timeout,
+                silent ? stats::Reason::h2_bad_preface : stats::Reason::h2_settings_timeout);
   }
   if (block_started_ != timer::kNever && now >= block_started_ + kBlockTimeout) {
     return fail(ErrorCode::enhance_your_calm, stats::Reason::h2_slow_headers);

@@ -205,6 +205,7 @@ class Connection {
   bool stream_error(uint32_t id, ErrorCode code);
   bool connection_error(ErrorCode code, stats::Reason reason);
   bool spend(Budget& budget, Rate rate, stats::Reason reason);
+  bool spend_ignored();
   void credit_connection(uint32_t bytes);
   bool is_idle(uint32_t id) const;
 

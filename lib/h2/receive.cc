@@ -139,7 +139,7 @@ bool Connection::begin_frame() {
       return connection_error(ErrorCode::frame_size_error, malformed);
     case FrameType::priority:
       if (frame_.stream == 0) return connection_error(ErrorCode::protocol_error, malformed);
-      if (!spend(ignored_frames_, kIgnoredFrames, stats::Reason::h2_ignored_frames)) return false;
+      if (!spend_ignored()) return false;
       if (frame_.length == 5) {
         prefix_wanted_ = 5;
         return true;
@@ -156,6 +156,10 @@ bool Connection::begin_frame() {
     case FrameType::push_promise:
       return connection_error(ErrorCode::protocol_error, malformed);
   }
+  return spend_ignored();
+}
+
+bool Connection::spend_ignored() {
   return spend(ignored_frames_, kIgnoredFrames, stats::Reason::h2_ignored_frames);
 }
 
@@ -176,7 +180,11 @@ bool Connection::begin_settings() {
   if (ack ? frame_.length != 0 : frame_.length % 6 != 0) {
     return connection_error(ErrorCode::frame_size_error, malformed);
   }
+  if (ack && settings_deadline_ == timer::kNever) return spend_ignored();
   if (!ack && !spend(settings_, kSettings, stats::Reason::h2_settings_flood)) return false;
+  if (frame_.length > kMaxSettings * 6) {
+    return connection_error(ErrorCode::enhance_your_calm, stats::Reason::h2_settings_flood);
+  }
   if (frame_.length != 0) prefix_wanted_ = 6;
   return true;
 }
@@ -466,13 +474,15 @@ bool Connection::on_initial_window(uint32_t value) {
 }
 
 bool Connection::on_ping() {
-  if ((frame_.flags & kAck) != 0) return true;
+  // Our own PINGs are ten seconds apart at the least.
+  if ((frame_.flags & kAck) != 0) return spend_ignored();
   if (!spend(pings_, kPings, stats::Reason::h2_ping_flood)) return false;
   put_control(FrameType::ping, kAck, 0, prefix_);
   return true;
 }
 
 bool Connection::on_goaway() {
+  if (goaway_received_ && !spend_ignored()) return false;
   goaway_received_ = true;
   if (options_.role == Role::client) {
     stop_streams_above(load_be<uint32_t>(prefix_.data()) & kMaxWindow);

@@ -109,6 +109,44 @@ TEST_F(Abuse, SettingsFloodCve20199515) {
   expect_calm(stats::Reason::h2_settings_flood);
 }
 
+TEST_F(Abuse, AnAckThatNothingAskedForIsOfNoEffectAndBounded) {
+  const unsigned n = flood(
+      [](uint32_t i) {
+        return i % 2 == 0 ? frame(FrameType::settings, kAck, 0)
+                          : frame(FrameType::ping, kAck, 0, Bytes(8));
+      },
+      2000);
+  EXPECT_EQ(n, kIgnoredFrames.burst + 1u);
+  expect_calm(stats::Reason::h2_ignored_frames);
+}
+
+TEST_F(Abuse, GoawayOnceMoreThanEnough) {
+  const unsigned n = flood([](uint32_t) { return frame(FrameType::goaway, 0, 0, Bytes(8)); }, 2000);
+  EXPECT_EQ(n, kIgnoredFrames.burst + 2u);
+  expect_calm(stats::Reason::h2_ignored_frames);
+}
+
+TEST_F(Abuse, OneSettingsFrameDoesNotMakeEveryStreamsWindowAThousandTimes) {
+  Bytes entries;
+  for (unsigned i = 0; i < kMaxSettings; ++i) entries = entries + Bytes{0, 4} + number(100 + i);
+  peer.send(frame(FrameType::settings, 0, 0, entries));
+  EXPECT_FALSE(end->closed());
+  peer.send(frame(FrameType::settings, 0, 0, entries + Bytes{0, 4} + number(1)));
+  expect_calm(stats::Reason::h2_settings_flood);
+}
+
+TEST(SlowLoris, AClientThatSaysNothingIsClosedInTime) {
+  for (const size_t said : {size_t{0}, size_t{1}, kPreface.size() - 1}) {
+    End end{server_options()};
+    end.input(Bytes(kPreface.begin(), kPreface.begin() + static_cast<ptrdiff_t>(said)));
+    EXPECT_EQ(end->deadline(), end.now + std::chrono::seconds(10));
+    end.now += std::chrono::seconds(10);
+    end->advance(end.now);
+    EXPECT_TRUE(end->closed());
+    EXPECT_EQ(end.count(stats::Reason::h2_bad_preface), 1u);
+  }
+}
+
 TEST_F(Abuse, EmptyDataCve20199518) {
   peer.send(peer.connect(1));
   const unsigned n = flood([](uint32_t) { return frame(FrameType::data, 0, 1); }, 1000);
