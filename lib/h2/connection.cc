@@ -291,13 +291,15 @@ void Connection::release(Stream& stream) {
 
 void Connection::mark(Stream& stream, uint8_t pending) {
   stream.pending_ |= pending;
-  if (stream.queued_) return;
+  // Nobody serves the lists of a connection that is over, and slots leave them by being freed:
+  // their links then belong to the free list, or to another connection.
+  if (stream.queued_ || closed_) return;
   stream.queued_ = true;
   pending_.push(stream);
 }
 
 void Connection::mark_ready(Stream& stream) {
-  if (stream.ready_ || stream.to_send_.empty() || stream.send_window_ <= 0) return;
+  if (stream.ready_ || closed_ || stream.to_send_.empty() || stream.send_window_ <= 0) return;
   stream.ready_ = true;
   fresh_.push(stream);
 }

@@ -4,6 +4,7 @@
 // until then is bounded.
 #include <functional>
 #include <gtest/gtest.h>
+#include <set>
 
 #include "peers.h"
 
@@ -133,6 +134,29 @@ TEST_F(Abuse, OneSettingsFrameDoesNotMakeEveryStreamsWindowAThousandTimes) {
   EXPECT_FALSE(end->closed());
   peer.send(frame(FrameType::settings, 0, 0, entries + Bytes{0, 4} + number(1)));
   expect_calm(stats::Reason::h2_settings_flood);
+}
+
+// A connection that is over frees its streams while they are on its lists; the slots are others'
+// then.
+TEST(Slots, OfAConnectionThatIsOverAreHandedOutOnceEach) {
+  ContextOptions shared;
+  shared.streams = 8;
+  End end{server_options(), shared};
+  Peer peer{end};
+  peer.open();
+  for (uint32_t id = 1; id <= 15; id += 2) peer.send(peer.connect(id));
+  peer.receive();  // nothing is pending for any of them
+  peer.send(frame(FrameType::data, 0, 99));
+  ASSERT_TRUE(end->closed());
+  for (uint32_t id = 1; id <= 15; id += 2) end->release(*end.seen(id).stream);
+  EXPECT_EQ(end.context.usage().streams, 0u);
+  Connection next(end.context, client_options(), end);
+  ASSERT_TRUE(next.start(end.now));
+  std::set<const Stream*> slots;
+  for (unsigned i = 0; i < shared.streams; ++i) slots.insert(next.open("10.0.0.1:80", {}));
+  EXPECT_EQ(slots.size(), shared.streams);
+  EXPECT_EQ(slots.count(nullptr), 0u);
+  EXPECT_EQ(next.open("10.0.0.1:80", {}), nullptr);
 }
 
 TEST(SlowLoris, AClientThatSaysNothingIsClosedInTime) {
