@@ -102,6 +102,7 @@ Application::Application(const Options& options, Inputs inputs, const CommandTab
 Application::~Application() {
   for (const auto& worker : workers_) worker->thread().stop();
   for (const auto& handshakes : handshakes_) handshakes->stop();
+  if (access_log_) write_access_log();
   workers_.clear();
   handoff_.reset();
   ports_.reset();
@@ -138,11 +139,15 @@ void Application::make_workers(const Machine& machine) {
   for (unsigned i = 0; i < std::max(config.workers.handshake_threads, 1U); ++i) {
     handshakes_.push_back(std::make_unique<HandshakeThread>(credentials_, identities_));
   }
+  if (!config.access_log.file.empty()) {
+    access_log_ = std::make_unique<AccessLog>(config.access_log, workers);
+  }
   for (unsigned i = 0; i < workers; ++i) {
     workers_.push_back(std::make_unique<WorkerStack>(
         WorkerStack::Setting{i, workers, lcores[i], config, pools[i], *ports_, *handoff_,
                              plan_.get(), clock_, qsbr_.get(), handshakes_}));
     threads_.push_back(&workers_.back()->thread());
+    if (access_log_) workers_.back()->worker().flows().log_to(&access_log_->ring(i));
   }
   const cpu_set_t cpus = service_cpus(machine, lcores);
   for (const auto& handshakes : handshakes_) handshakes->start(cpus);
@@ -226,7 +231,12 @@ void Application::publish(std::unique_ptr<const gateway::Plan> plan) {
 void Application::tick() {
   clock_.read_wall();
   free_retired();
+  if (access_log_) write_access_log();
   std::erase_if(given_up_, [](const auto& call) { return call->done(); });
+}
+
+void Application::write_access_log() {
+  access_log_->write(*plan_->mesh, clock_.now(), std::chrono::system_clock::now());
 }
 
 void Application::free_retired() {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "access_log.h"
 #include "clock.h"
 #include "command_table.h"
 #include "console.h"
@@ -79,6 +80,7 @@ class Application {
   void publish(std::unique_ptr<const gateway::Plan> plan);
   void tick();
   void free_retired();
+  void write_access_log();
   void drain();
   bool all_drained();
 
@@ -96,6 +98,7 @@ class Application {
   std::unique_ptr<const gateway::Plan> plan_;
   std::vector<Retired> retired_;
   std::unique_ptr<gateway::Handoff> handoff_;
+  std::unique_ptr<AccessLog> access_log_;  // null: none
   std::vector<std::unique_ptr<HandshakeThread>> handshakes_;
   std::vector<std::unique_ptr<WorkerStack>> workers_;
   std::vector<WorkerThread*> threads_;  // of workers_, for the workers to ring one another

@@ -25,6 +25,7 @@ void resolve_paths(Config& config, std::string_view file) {
     resolve(config.identity.test_ca->write_pem_dir, file);
   }
   resolve(config.console.socket, file);
+  if (config.access_log.file != "-") resolve(config.access_log.file, file);
   for (Port& port : config.ports) resolve(port.device.path, file);
 }
 

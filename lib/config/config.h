@@ -133,6 +133,12 @@ struct Console {
   std::string socket;  // UNIX socket; empty: none
 };
 
+struct AccessLog {
+  enum class Format : uint8_t { text, json };
+  std::string file;  // "-": standard output; empty: none
+  Format format = Format::text;
+};
+
 struct Capture {
   std::vector<capture::Rule> rules;
   bool plaintext_past_waypoint = false;
@@ -150,6 +156,7 @@ struct Config {
   std::string mesh_file;
   Identity identity;
   Console console;
+  AccessLog access_log;
   Capture capture;
 };
 

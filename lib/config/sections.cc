@@ -130,6 +130,15 @@ constexpr Field<Console> kConsoleFields[] = {
     {"socket", required, text_field<&Console::socket, Console>},
 };
 
+constexpr Field<AccessLog> kAccessLogFields[] = {
+    {"file", required, text_field<&AccessLog::file, AccessLog>},
+    {"format", optional,
+     [](const Node& n, AccessLog& v) {
+       v.format = yaml::one_of<AccessLog::Format>(
+           n, {{"text", AccessLog::Format::text}, {"json", AccessLog::Format::json}});
+     }},
+};
+
 // "80" or "8000-8999".
 capture::PortRange port_range(const Node& node) {
   const std::string& spelling = yaml::text(node);
@@ -256,6 +265,7 @@ constexpr Field<Document> kDocumentFields[] = {
      }},
     section<&Config::identity, kIdentityFields, Identity>("identity", required),
     section<&Config::console, kConsoleFields, Console>("console", optional),
+    section<&Config::access_log, kAccessLogFields, AccessLog>("access_log", optional),
     {"capture", optional,
      [](const Node& n, Document& d) { yaml::read_map<Document>(n, kCaptureFields, d); },
      [](const std::string& path, std::vector<std::string>& keys) {

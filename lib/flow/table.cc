@@ -36,6 +36,7 @@ void Table::close(Record* record, timer::Instant now) {
   const auto place = static_cast<uint32_t>(record - records_.get());
   record->state = State::closed;
   record->at[kClosed] = now;
+  if (log_ != nullptr) log_->push(*record);
   closed_[closed_next_] = *record;
   closed_ids_[closed_next_] = record->id;
   closed_next_ = closed_next_ + 1 == closed_capacity_ ? 0 : closed_next_ + 1;

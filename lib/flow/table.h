@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 
+#include "flow/log_ring.h"
 #include "flow/record.h"
 
 namespace isthmus::flow {
@@ -27,8 +28,11 @@ class Table {
   // A record with its id, captured now. Null when the table is full; the flow must then be refused.
   // Good until close(); its address does not change.
   Record* open(timer::Instant now);
-  // The flow is over: moves the record to the closed ones, where the oldest gives way.
+  // The flow is over: moves the record to the closed ones, where the oldest gives way, and copies it
+  // to the log.
   void close(Record* record, timer::Instant now);
+  // Before the worker starts; null: none. The ring outlives the table's use.
+  void log_to(LogRing* log) { log_ = log; }
 
   // Live or closed; null when it is unknown or has been given up. Linear in the capacity (ids
   // only).
@@ -53,6 +57,7 @@ class Table {
   const unsigned workers_;
   const uint32_t capacity_;
   const uint32_t closed_capacity_;
+  LogRing* log_ = nullptr;
   uint64_t count_ = 0;
   uint32_t live_ = 0;
   uint32_t closed_next_ = 0;

@@ -2,6 +2,8 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "gateway/endings.h"
 
+#include "tls/failure.h"
+
 namespace isthmus::gateway {
 
 using stats::Reason;
@@ -42,6 +44,13 @@ Reason reason_of(tcp::Failure failure) {
       return Reason::packet_no_buffer;
   }
   return Reason::count_;
+}
+
+uint8_t alert_of(const hbone::Failure& failure) {
+  using Kind = hbone::Failure::Kind;
+  if (failure.kind != Kind::tls && failure.kind != Kind::identity) return 0;
+  // What the peer sent us is told as such by the reason.
+  return static_cast<uint8_t>(tls::alert_of(static_cast<tls::Failure>(failure.code)));
 }
 
 }  // namespace isthmus::gateway

@@ -3,6 +3,7 @@
 // How the causes that the rooms below name become the reasons that a flow's record shows.
 #pragma once
 
+#include "hbone/tunnel.h"
 #include "relay/leg.h"
 #include "stats/reason.h"
 #include "tcp/types.h"
@@ -12,5 +13,7 @@ namespace isthmus::gateway {
 // Reason::count_ where the ending is an orderly one.
 stats::Reason reason_of(relay::Cause cause);
 stats::Reason reason_of(tcp::Failure failure);
+// The TLS alert that we sent for it; 0: none.
+uint8_t alert_of(const hbone::Failure& failure);
 
 }  // namespace isthmus::gateway

@@ -55,6 +55,7 @@ void Inbound::refuse(const packet::Parsed& syn, flow::Record& record, Reason rea
 void Inbound::on_inbound_ended(uint64_t cookie, const hbone::Failure& failure) {
   auto* record = reinterpret_cast<flow::Record*>(cookie);
   const bool failed = failure.kind != hbone::Failure::Kind::none;
+  record->tls_alert = alert_of(failure);
   close_record(context_, record, failed ? failure.reason : Reason::count_);
 }
 

@@ -148,6 +148,7 @@ void Outbound::on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) 
   if (failure.kind == hbone::Failure::Kind::http) {
     flow.record->http_status = static_cast<uint16_t>(failure.code);
   }
+  flow.record->tls_alert = alert_of(failure);
   if (failure.retry && retry(flow)) return;
   refuse(flow, failure.reason);
 }

@@ -142,6 +142,18 @@ def as_server(matrix: Matrix, refusal: Refusal) -> None:
         expect_equal(_alert(said), refusal.alert, f"alert in {said[-300:]!r}")
         expect(not _reaches(listener), "it reached the application")
     expect_equal(_counted(node, before), {refusal.reason: 1}, "counted")
+    _logged(node, refusal, "inbound")
+
+
+def _logged(node: Node, refusal: Refusal, direction: str) -> None:
+    """The access log tells the reason and the alert."""
+    def told() -> bool:
+        errors = [str(line["error"]) for line in node.access_lines()
+                  if line["message"] == "connection failed" and line["direction"] == direction]
+        return any(error.startswith(f"tls.{refusal.reason}: ")
+                   and f", TLS alert {refusal.alert} (" in error for error in errors)
+
+    wait_for(f"{refusal.reason} in the access log", told, 5)
 
 
 def good_client(matrix: Matrix) -> None:
@@ -211,6 +223,7 @@ def as_client(matrix: Matrix, refusal: Refusal) -> None:
         expect(not server.established, "the handshake was completed")
         expect("secret" not in said, "the pod's bytes went out")
     expect_equal(_counted(node, before), {refusal.reason: 1}, "counted")
+    _logged(node, refusal, "outbound")
 
 
 def _wait(ready: Callable[[], bool]) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import socket
 import threading
@@ -16,7 +17,7 @@ from tests.e2e.gateway import config, mesh, yaml
 from tests.e2e.gateway.process import Gateway
 from tests.e2e.peers import certificates
 from tests.e2e.topology.fabric import Fabric
-from tests.e2e.topology.lab import Lab, Namespace
+from tests.e2e.topology.lab import Lab, Namespace, wait_for
 from tests.e2e.topology.node import BareNode
 
 NODE = plan.Node("interop", 9, has_host=False)
@@ -45,10 +46,26 @@ class Node:
         (lab.state / "mesh.yaml").write_text(yaml.dump(mesh.open_model((POD, SECOND, PEER), ())))
         described = config.pod_and_underlay(bare, fabric, underlay, lab.state, 1)
         described["profile"] = profile
+        self.access_log = lab.state / "access.log"
+        described["access_log"] = {"file": str(self.access_log), "format": "json"}
         self.gateway = Gateway(lab, NODE.name, described)
 
     def start(self) -> None:
         self.gateway.start()
+
+    def access_lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.access_log.read_text().splitlines()]
+
+    def accessed(self, fields: dict[str, object]) -> dict[str, object]:
+        """A line of the access log with these values; waits for it a little."""
+        found: list[dict[str, object]] = []
+
+        def look() -> bool:
+            found[:] = [line for line in self.access_lines() if fields.items() <= line.items()]
+            return bool(found)
+
+        wait_for(f"{fields} in the access log", look, 5)
+        return found[-1]
 
     def pem(self, name: str) -> tuple[str, str]:
         """Files with a certificate and its key."""

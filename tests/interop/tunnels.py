@@ -309,7 +309,36 @@ def expect_reset(app: socket.socket) -> None:
     expect(False, f"the application saw {got!r}, not a RST")
 
 
+def access_log(node: Node) -> None:
+    """The access log has a line for a tunnel, and one for a refusal with its reason."""
+    with node.listen(APP) as listener, Peer(node) as peer:
+        peer.open(1, APP)
+        with accepted(listener) as app:
+            peer.data(1, b"four", end=True)
+            read_exactly(app, 4)
+            app.sendall(b"sixteen letters.")
+        peer.read(1, 16)
+        peer.connect(3, f"{POD.address}:{CLOSED}")
+        expect_equal(peer.answer(3), (503, True), "answer")
+        source = "%s:%d" % peer.tls.getsockname()
+    line = node.accessed({"src.addr": source, "message": "connection complete"})
+    duration = str(line.pop("duration"))
+    del line["time"]
+    expect(duration.endswith("ms"), f"duration {duration}")
+    expect_equal(line, {
+        "level": "info", "scope": "access", "message": "connection complete", "src.addr": source,
+        "src.workload": PEER.name, "src.namespace": "default", "src.identity": PEER.identity,
+        "src.cluster": "Kubernetes", "dst.addr": f"{POD.address}:15008",
+        "dst.hbone_addr": f"{POD.address}:{APP}", "dst.workload": POD.name,
+        "dst.namespace": "default", "dst.identity": POD.identity, "dst.cluster": "Kubernetes",
+        "direction": "inbound", "bytes_sent": 4, "bytes_recv": 16}, "line")
+    failed = node.accessed({"src.addr": source, "message": "connection failed"})
+    expect_equal(failed["direction"], "inbound", "direction")
+    expect("refused" in str(failed["error"]) and "503" in str(failed["error"]),
+           f"error {failed['error']}")
+
+
 CASES = (both_ways, closed_by_target, closed_by_client_with_data, closed_by_empty_data,
          closed_by_trailers, early_data, aborted_by_target, aborted_by_client, connection_lost,
          many_tunnels, one_after_another, scheme_and_path, extended_connect, refused, not_connect,
-         short_ping, hyper_h2)
+         short_ping, access_log, hyper_h2)
