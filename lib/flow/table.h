@@ -28,8 +28,8 @@ class Table {
   // A record with its id, captured now. Null when the table is full; the flow must then be refused.
   // Good until close(); its address does not change.
   Record* open(timer::Instant now);
-  // The flow is over: moves the record to the closed ones, where the oldest gives way, and copies it
-  // to the log.
+  // The flow is over: moves the record to the closed ones, where the oldest gives way, and copies
+  // it to the log.
   void close(Record* record, timer::Instant now);
   // Before the worker starts; null: none. The ring outlives the table's use.
   void log_to(LogRing* log) { log_ = log; }
