@@ -56,6 +56,7 @@ struct TimeWait {
   uint32_t path = 0;
   uint16_t window = 0;
   uint8_t ttl = 0;
+  uint8_t dscp = 0;
   bool timestamps = false;
   uint8_t acks_left = 0;
   uint64_t hash = 0;
@@ -177,6 +178,8 @@ class Core {
   Seq reused_above_ = 0;
 };
 
+// One host's, as far as an address alone can tell.
+bool connectable(const packet::IpAddress& address);
 // The MSS to advertise on a path.
 uint16_t mss_for(const packet::Endpoint& local, uint16_t mtu);
 // Reads the TCP header of a parsed packet. False when its options lie.

@@ -221,6 +221,10 @@ bool Core::input(const packet::Parsed& parsed, uint64_t key) {
 
 Connection* Core::connect(const packet::Endpoint& local, const packet::Endpoint& remote,
                           Handler* handler, const Options& options) {
+  if (!connectable(local.address) || !connectable(remote.address)) {
+    drop(Reason::tcp_bad_address);  // MUST-46
+    return nullptr;
+  }
   const uint64_t key = hash(local, remote);
   const uint32_t entry = lookup(key, local, remote);
   if (entry != kNone && (entry & kTimeWaitBit) != 0 &&

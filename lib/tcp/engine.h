@@ -169,8 +169,9 @@ class Engine {
   // when there is none, or one that is forged or too old.
   std::optional<uint8_t> cookie_tag(const packet::Parsed& segment, timer::Instant now);
 
-  // Active open from any source address; the caller chooses the port. Null when the tuple is taken
-  // or the table is full. Events: kConnected, or kFailed (refused, timed_out, unreachable).
+  // Active open from any source address; the caller chooses the port. Null when an address is no
+  // single host's, the tuple is taken or the table is full. Events: kConnected, or kFailed
+  // (refused, timed_out, unreachable).
   Connection* connect(const packet::Endpoint& local, const packet::Endpoint& remote,
                       Handler* handler, const Options& options, timer::Instant now);
   // A connection (or a TIME-WAIT) holds the tuple: for the caller's choice of a port.

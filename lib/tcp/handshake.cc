@@ -16,6 +16,13 @@ constexpr uint8_t kKinds = Tcp::kSyn | Tcp::kAck | Tcp::kRst | Tcp::kFin;
 
 }  // namespace
 
+// RFC 9293 section 3.9.2.3. A subnet's broadcast address is known by the link only, whose frames to
+// all bring no segment here.
+bool connectable(const packet::IpAddress& address) {
+  constexpr packet::IpAddress kBroadcast = packet::IpAddress::v4(0xffffffffu);
+  return !address.is_multicast() && !address.is_unspecified() && address != kBroadcast;
+}
+
 uint32_t Core::source_bucket(const packet::IpAddress& source) const {
   return static_cast<uint32_t>(packet::siphash(secrets.table, source)) % kSources;
 }
@@ -46,9 +53,13 @@ Connection* Core::accept(const packet::Parsed& opener, Handler* handler, const O
   const packet::Endpoint& remote = opener.tuple.source;
   const bool syn = (segment.flags & kKinds) == Tcp::kSyn;
   const std::optional<Cookie> cookie = syn ? std::nullopt : cookie_of(opener);
-  // MUST-57, MUST-63: no connection with a group.
-  if ((!syn && !cookie) || local.address.is_multicast()) {
+  if (!syn && !cookie) {
     drop(Reason::tcp_unexpected_flags);
+    return nullptr;
+  }
+  // MUST-57, MUST-63: no connection with a group.
+  if (!connectable(local.address) || !connectable(remote.address)) {
+    drop(Reason::tcp_bad_address);
     return nullptr;
   }
   if (lookup(hash(local, remote), local, remote) != kNone) {
@@ -81,8 +92,12 @@ bool Core::send_cookie(const packet::Parsed& parsed, const Options& options, uin
   }
   const packet::Endpoint& local = parsed.tuple.destination;
   const packet::Endpoint& remote = parsed.tuple.source;
-  if ((syn.flags & kKinds) != Tcp::kSyn || local.address.is_multicast()) {
+  if ((syn.flags & kKinds) != Tcp::kSyn) {
     drop(Reason::tcp_unexpected_flags);
+    return false;
+  }
+  if (!connectable(local.address) || !connectable(remote.address)) {
+    drop(Reason::tcp_bad_address);
     return false;
   }
   const bool timed = syn.options.has_timestamp;
@@ -104,6 +119,7 @@ bool Core::send_cookie(const packet::Parsed& parsed, const Options& options, uin
   header.acknowledgment = syn.sequence + 1;
   header.flags = static_cast<uint8_t>(Tcp::kSyn | Tcp::kAck | (ecn ? Tcp::kEce : 0));
   header.ttl = options.ttl;
+  header.dscp = options.dscp;
   header.window = static_cast<uint16_t>(std::min<uint32_t>(config.receive_buffer, UINT16_MAX));
   header.id = next_id++;
   header.options = &answer;

@@ -290,6 +290,7 @@ rte_mbuf* Connection::header(uint8_t flags, Seq sequence, bool fresh) {
   segment.acknowledgment = ack ? rcv_nxt_ : 0;
   segment.flags = flags;
   segment.ttl = options_.ttl;
+  segment.dscp = options_.dscp;
   segment.id = core_->next_id++;
   segment.options = &options;
   if ((flags & Tcp::kSyn) != 0) {

@@ -26,6 +26,7 @@ struct Policy {
         keepalive_interval(compact(options.keepalive_interval)),
         fin_wait_2_timeout(compact(options.fin_wait_2_timeout)),
         ttl(options.ttl),
+        dscp(options.dscp),
         keepalive_probes(options.keepalive_probes),
         nagle(options.nagle),
         congestion(options.congestion),
@@ -39,6 +40,7 @@ struct Policy {
   Time keepalive_interval;
   Time fin_wait_2_timeout;
   uint8_t ttl;
+  uint8_t dscp;
   uint8_t keepalive_probes;
   bool nagle;
   CongestionControl congestion;

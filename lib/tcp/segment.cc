@@ -14,9 +14,13 @@ using packet::Ipv4;
 using packet::Ipv6;
 using packet::Tcp;
 
+uint8_t traffic_class(const SegmentHeader& header) {
+  return static_cast<uint8_t>(header.dscp << 2 | header.ecn);
+}
+
 void write_ipv4(Ipv4& ip, const SegmentHeader& header) {
   ip.version_ihl = 0x45;
-  ip.tos = header.ecn;
+  ip.tos = traffic_class(header);
   ip.id.set(header.id);
   ip.fragment.set(Ipv4::kDontFragment);
   ip.ttl = header.ttl;
@@ -27,7 +31,7 @@ void write_ipv4(Ipv4& ip, const SegmentHeader& header) {
 }
 
 void write_ipv6(Ipv6& ip, const SegmentHeader& header) {
-  ip.version_class_flow.set(6u << 28 | uint32_t{header.ecn} << 20);
+  ip.version_class_flow.set(6u << 28 | uint32_t{traffic_class(header)} << 20);
   ip.next_header = packet::kProtoTcp;
   ip.hop_limit = header.ttl;
   std::memcpy(ip.source, header.local.address.bytes().data(), 16);

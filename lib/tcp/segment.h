@@ -25,6 +25,7 @@ struct SegmentHeader {
   Seq acknowledgment = 0;
   uint8_t flags = 0;
   uint8_t ttl = 64;
+  uint8_t dscp = 0;
   uint8_t ecn = kEcnNot;
   uint16_t window = 0;  // as it stands in the header
   uint16_t id = 0;      // IPv4 identification

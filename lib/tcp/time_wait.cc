@@ -48,6 +48,7 @@ void Core::enter_time_wait(Connection& connection) {
            .window = static_cast<uint16_t>(std::min<uint32_t>(
                (connection.rcv_edge_ - connection.rcv_nxt_) >> connection.rcv_scale_, UINT16_MAX)),
            .ttl = connection.options_.ttl,
+           .dscp = connection.options_.dscp,
            .timestamps = connection.timestamps_,
            .acks_left = kAnswers,
            .hash = hash(connection.local_, connection.remote_)};
@@ -98,6 +99,7 @@ void Core::acknowledge_time_wait(TimeWait& entry) {
   header.acknowledgment = entry.rcv_nxt;
   header.flags = Tcp::kAck;
   header.ttl = entry.ttl;
+  header.dscp = entry.dscp;
   header.window = entry.window;
   header.id = next_id++;
   header.options = &options;

@@ -90,6 +90,7 @@ struct Options {
   CongestionControl congestion = CongestionControl::cubic;
   Ecn ecn = Ecn::passive;
   uint8_t ttl = 64;
+  uint8_t dscp = 0;  // Diffserv field of every packet (MUST-48), 0 to 63
 };
 
 // Why nothing more is being sent right now.

@@ -8,7 +8,7 @@ import argparse
 import sys
 import time
 
-from tests.runner import conf, e2e, interop, lint, programs, readme
+from tests.runner import conf, docs, e2e, interop, lint, programs, readme
 from tests.runner.report import Report
 
 PARTS = ("lint", "unit", "sim", "interop", *interop.SUITES, "sanitize", "conf", "e2e", "readme")
@@ -46,6 +46,9 @@ def main() -> int:
     for suite in ("unit", "sim", "interop"):
         programs.run(report, "release", chosen("release", suite), slower=4 if arguments.long else 1,
                      long=arguments.long)
+    if wanted("unit"):
+        docs.tcp_check(report, [program for program in programs.programs("release")
+                                if {"unit", "sim"} & set(program.suites)])
     for suite in interop.SUITES:
         if wanted(suite):
             interop.run(report, suite)

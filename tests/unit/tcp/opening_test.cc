@@ -192,12 +192,22 @@ TEST_F(Opening, SynWithOtherFlagsOpensNothing) {
   EXPECT_EQ(drops_.get(stats::Reason::tcp_unexpected_flags), 5u);
 }
 
-TEST_F(Opening, Must57NoConnectionWithAGroup) {
+TEST_F(Opening, Must57Must63NoConnectionWithAGroup) {
   // The parser refuses such a packet already; the engine does not rely on it.
   rte_mbuf* packet = segment(syn());
   packet::Parsed view = parsed(packet);
-  view.tuple.destination = test::endpoint("224.0.0.1:80");
-  EXPECT_EQ(engine_->accept(view, this, options_, now_), nullptr);
+  const packet::Tuple good = view.tuple;
+  for (const char* bad :
+       {"224.0.0.1:80", "255.255.255.255:80", "0.0.0.0:80", "[ff02::1]:80", "[::]:80"}) {
+    view.tuple = good;
+    view.tuple.destination = test::endpoint(bad);
+    EXPECT_EQ(engine_->accept(view, this, options_, now_), nullptr) << bad;
+    EXPECT_FALSE(engine_->send_cookie(view, options_, 0, now_)) << bad;
+    view.tuple = good;
+    view.tuple.source = test::endpoint(bad);
+    EXPECT_EQ(engine_->accept(view, this, options_, now_), nullptr) << bad;
+  }
+  EXPECT_EQ(drops_.get(stats::Reason::tcp_bad_address), 15u);
   rte_pktmbuf_free(packet);
 }
 

@@ -64,7 +64,10 @@ void Script::transmit(rte_mbuf* packet, uint32_t path) {
   out.sequence = tcp.sequence.get() - iss_;
   out.acknowledgment = (tcp.flags & packet::Tcp::kAck) != 0 ? tcp.acknowledgment.get() - irs_ : 0;
   out.window = tcp.window.get();
-  out.ecn = (l3 == 20 ? bytes[1] : bytes[1] >> 4) & 3;
+  const int traffic_class = l3 == 20 ? bytes[1] : (bytes[0] & 15) << 4 | bytes[1] >> 4;
+  out.ecn = traffic_class & 3;
+  out.dscp = static_cast<uint8_t>(traffic_class >> 2);
+  out.ttl = l3 == 20 ? bytes[8] : bytes[7];
   out.ol_flags = packet->ol_flags;
   out.segment_size = packet->tso_segsz;
   out.headroom = rte_pktmbuf_headroom(packet);

@@ -44,6 +44,8 @@ struct Out {
   uint32_t length = 0;
   uint32_t window = 0;  // as in the header
   uint8_t ecn = 0;      // of the IP header
+  uint8_t dscp = 0;
+  uint8_t ttl = 0;
   SegmentOptions options;
   uint64_t ol_flags = 0;
   uint16_t segment_size = 0;
