@@ -96,6 +96,7 @@ class Core {
   void advance();
   void flush();
   timer::Instant next_deadline() const;
+  bool consistent() const;
 
   // Slot in the table, or kNone; with kTimeWaitBit when it is in TIME-WAIT.
   uint32_t lookup(uint64_t hash, const packet::Endpoint& local,

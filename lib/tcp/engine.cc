@@ -329,6 +329,25 @@ timer::Instant Core::next_deadline() const {
   return std::min(timers, time_waits_[first_time_wait_].expires);
 }
 
+bool Core::consistent() const {
+  uint64_t queues = 0;
+  uint64_t out_of_order = 0;
+  uint32_t half_open = 0;
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < config.max_connections; ++i) {
+    const Connection& each = connections_[i];
+    if (each.core_ == nullptr) continue;
+    ++count;
+    queues += each.send_queue_.size() + each.receive_occupied_;
+    out_of_order += each.disorder_->gaps.occupied();
+    half_open += each.half_open_ ? 1 : 0;
+    if (!each.consistent()) return false;
+    if (each.receive_queue_.empty() && each.receive_occupied_ != 0) return false;
+  }
+  return queues == queued && out_of_order == gaps.occupied() && half_open == half_open_ &&
+         count == living;
+}
+
 Engine::Engine(const Config& config, const packet::Pools& pools, Output& output,
                stats::ReasonCounters& drops, const Secrets& secrets, timer::Instant now)
     : core_(new Core(config, pools, output, drops, secrets, now)) {}
@@ -433,6 +452,9 @@ const EngineStats& Engine::stats() const {
 }
 uint32_t Engine::connections() const {
   return core_->living;
+}
+bool Engine::consistent() const {
+  return core_->consistent();
 }
 uint32_t Engine::time_waits() const {
   return core_->waiting;

@@ -208,6 +208,8 @@ class Engine {
   const EngineStats& stats() const;
   uint32_t connections() const;  // living ones, TIME-WAIT not counted
   uint32_t time_waits() const;
+  // What is counted for all is the sum of what the connections have; slow, for tests.
+  bool consistent() const;
 
   // The connection at a place, null when there is none, for the console: places() of them.
   const Connection* at(uint32_t place) const;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// One engine, one peer that may send anything at any time: the input is a sequence of acts of the
-// peer, of the user and of the clock. After each, the connection's numbers agree, no window was
-// taken back and the engine did not run away; at the end every mbuf is home.
+// One engine, one peer that may send anything at any time: the input is a byte of settings and a
+// sequence of acts of the peer, of the user and of the clock. After each, the connection's numbers
+// agree among themselves and with the engine's sums, no window was taken back and the engine did
+// not run away; at the end every mbuf is home.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -43,8 +44,22 @@ class Reader {
 
 class Peer final : public tcp::Output, public tcp::Handler {
  public:
-  Peer() {
+  enum Setting : uint8_t { kIpv6 = 1, kCookies = 2, kAskForEcn = 4, kLittleMemory = 8 };
+
+  explicit Peer(uint8_t settings) : settings_(settings) {
+    if ((settings & kIpv6) != 0) {
+      uint8_t address[16] = {0xfd};
+      address[15] = 2;
+      local_.address = packet::IpAddress::v6(address);
+      address[15] = 1;
+      remote_.address = packet::IpAddress::v6(address);
+    }
     tcp::Config config;
+    if ((settings & kCookies) != 0) config.max_half_open = 0;
+    if ((settings & kLittleMemory) != 0) {
+      config.memory_budget = 12'000;
+      config.memory_floor = 2048;
+    }
     config.max_connections = 2;
     config.max_time_wait = 2;
     config.max_sent_records = 64;
@@ -59,6 +74,7 @@ class Peer final : public tcp::Output, public tcp::Handler {
   void transmit(rte_mbuf* packet, uint32_t) override {
     const auto& header = *rte_pktmbuf_mtod_offset(packet, packet::Tcp*, packet->l3_len);
     if (++packets_ > kMaxPacketsPerAct) abort();
+    watch_window(header);
     if ((header.flags & packet::Tcp::kRst) == 0) {
       const uint32_t payload = packet->pkt_len - packet->l3_len - packet->l4_len;
       sent_ = header.sequence.get() + payload;
@@ -105,21 +121,37 @@ class Peer final : public tcp::Output, public tcp::Handler {
         break;
     }
     engine_->flush(now_);
-    if (connection_ != nullptr && !connection_->consistent()) abort();
+    if (!engine_->consistent()) abort();
     const uint16_t beat = in.byte();
     now_ += timer::Duration(beat * 50);
     engine_->advance(now_);
     engine_->flush(now_);
-    if (connection_ != nullptr && !connection_->consistent()) abort();
+    if (!engine_->consistent()) abort();
   }
 
  private:
+  // The right edge of what is offered never moves back, but by what the scale rounds off.
+  void watch_window(const packet::Tcp& header) {
+    if (connection_ == nullptr || (header.flags & packet::Tcp::kRst) != 0) return;
+    if ((header.flags & (packet::Tcp::kSyn | packet::Tcp::kAck)) != packet::Tcp::kAck) {
+      edge_known_ = false;
+      return;
+    }
+    const uint32_t unit = 1u << connection_->info().receive_scale;
+    const uint32_t edge = header.acknowledgment.get() + header.window.get() * unit;
+    if (edge_known_ && tcp::seq_lt(edge + unit, edge_)) abort();
+    edge_ = edge_known_ ? tcp::seq_max(edge, edge_) : edge;
+    edge_known_ = true;
+  }
+
   void connect(Reader& in) {
     if (connection_ != nullptr) return;
     tcp::Options options;
     options.mtu = static_cast<uint16_t>(576 + in.byte() * 8);
     options.keepalive_idle = std::chrono::seconds(in.byte() % 8);
+    if ((settings_ & kAskForEcn) != 0) options.ecn = tcp::Ecn::active;
     ended_ = false;
+    edge_known_ = false;
     connection_ = engine_->connect(local_, remote_, this, options, now_);
   }
 
@@ -172,23 +204,19 @@ class Peer final : public tcp::Output, public tcp::Handler {
     const auto acknowledgment = static_cast<int8_t>(in.byte());
     const uint32_t acked = sent_ + static_cast<uint32_t>(acknowledgment * (in.byte() + 1));
     const uint16_t window = in.word();
-    const unsigned options = in.byte() % 11 * 4;
+    const uint8_t choice = in.byte();
+    const unsigned options = choice % 11 * 4;
     const unsigned length = in.word() % 3000;
-    const unsigned total = 20 + 20 + options + length;
+    const unsigned l3 = (settings_ & kIpv6) != 0 ? sizeof(packet::Ipv6) : sizeof(packet::Ipv4);
+    const unsigned total = l3 + 20 + options + length;
     rte_mbuf* packet =
         rte_pktmbuf_alloc(total > packet::kSmallRoom ? test::pools().large : test::pools().small);
     if (packet == nullptr) return;
     auto* bytes =
         reinterpret_cast<uint8_t*>(rte_pktmbuf_append(packet, static_cast<uint16_t>(total)));
     std::memset(bytes, 0, total);
-    auto& ip = *reinterpret_cast<packet::Ipv4*>(bytes);
-    ip.version_ihl = 0x45;
-    ip.total_length.set(static_cast<uint16_t>(total));
-    ip.ttl = 64;
-    ip.protocol = packet::kProtoTcp;
-    ip.source = remote_.address.v4_wire();
-    ip.destination = local_.address.v4_wire();
-    auto& tcp = *reinterpret_cast<packet::Tcp*>(bytes + 20);
+    write_ip(bytes, total, choice / 11 % 4);
+    auto& tcp = *reinterpret_cast<packet::Tcp*>(bytes + l3);
     tcp.source_port.set(remote_.port);
     tcp.destination_port.set(local_.port);
     tcp.sequence.set(expected_ + static_cast<uint32_t>(sequence));
@@ -196,34 +224,74 @@ class Peer final : public tcp::Output, public tcp::Handler {
     tcp.data_offset = static_cast<uint8_t>((20 + options) / 4 << 4);
     tcp.flags = flags;
     tcp.window.set(window);
-    for (unsigned i = 0; i < options; ++i) bytes[40 + i] = in.byte();
+    for (unsigned i = 0; i < options; ++i) bytes[l3 + 20 + i] = in.byte();
     packet->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_IP_CKSUM_GOOD;
     packet::Parsed parsed;
     if (!packet::parse(packet, parsed) && engine_->input(parsed, now_)) return;
-    if (parsed.mbuf != nullptr && parsed.protocol == packet::kProtoTcp && parsed.l4_length != 0) {
-      if (connection_ == nullptr && (flags & packet::Tcp::kSyn) != 0) {
-        ended_ = false;
-        connection_ =
-            engine_->accept(parsed, this, tcp::Options(), now_,
-                            window % 2 == 0 ? tcp::AcceptMode::now : tcp::AcceptMode::held);
-        if (connection_ != nullptr) expected_ = parsed.tcp()->sequence.get() + 1;
-      } else {
-        engine_->send_reset(parsed, 0, now_);
-      }
+    if (parsed.mbuf != nullptr && parsed.protocol == packet::kProtoTcp && parsed.l4_length != 0 &&
+        stray(parsed, window)) {
+      return;
     }
     rte_pktmbuf_free(packet);
+  }
+
+  void write_ip(uint8_t* bytes, unsigned total, unsigned ecn) const {
+    if ((settings_ & kIpv6) != 0) {
+      auto& ip = *reinterpret_cast<packet::Ipv6*>(bytes);
+      ip.version_class_flow.set(6u << 28 | ecn << 20);
+      ip.payload_length.set(static_cast<uint16_t>(total - sizeof ip));
+      ip.next_header = packet::kProtoTcp;
+      ip.hop_limit = 64;
+      std::memcpy(ip.source, remote_.address.bytes().data(), 16);
+      std::memcpy(ip.destination, local_.address.bytes().data(), 16);
+      return;
+    }
+    auto& ip = *reinterpret_cast<packet::Ipv4*>(bytes);
+    ip.version_ihl = 0x45;
+    ip.tos = static_cast<uint8_t>(ecn);
+    ip.total_length.set(static_cast<uint16_t>(total));
+    ip.ttl = 64;
+    ip.protocol = packet::kProtoTcp;
+    ip.source = remote_.address.v4_wire();
+    ip.destination = local_.address.v4_wire();
+  }
+
+  // A segment without connection, by a listener's rules. True: the mbuf was taken.
+  bool stray(const packet::Parsed& parsed, uint16_t window) {
+    const auto mode = window % 2 == 0 ? tcp::AcceptMode::now : tcp::AcceptMode::held;
+    const auto cookie = engine_->cookie_tag(parsed, now_);
+    const bool syn = (parsed.tcp()->flags & packet::Tcp::kSyn) != 0;
+    if (connection_ != nullptr || (!syn && !cookie)) {
+      engine_->send_reset(parsed, 0, now_);
+      return false;
+    }
+    if (mode == tcp::AcceptMode::now && engine_->crowded(parsed)) {
+      if (engine_->send_cookie(parsed, tcp::Options(), window / 2 % 4, now_)) {
+        expected_ = parsed.tcp()->sequence.get() + 1;
+      }
+      return false;
+    }
+    ended_ = false;
+    edge_known_ = false;
+    connection_ = engine_->accept(parsed, this, tcp::Options(), now_, mode);
+    if (connection_ == nullptr) return false;
+    expected_ = parsed.tcp()->sequence.get() + (syn ? 1 : 0);
+    return cookie && engine_->input(parsed, now_);
   }
 
   stats::ReasonCounters drops_;
   timer::Instant now_{std::chrono::hours(1)};
   packet::Endpoint local_{packet::IpAddress::v4(0x0a000002u), 80};
   packet::Endpoint remote_{packet::IpAddress::v4(0x0a000001u), 40'000};
+  const uint8_t settings_;
   std::unique_ptr<tcp::Engine> engine_;
   tcp::Connection* connection_ = nullptr;
   bool ended_ = false;
   unsigned packets_ = 0;
   uint32_t sent_ = 0;               // what follows our last segment
   uint32_t expected_ = 0xfffff000;  // what we expect next
+  uint32_t edge_ = 0;               // of the window that we offered
+  bool edge_known_ = false;
 };
 
 }  // namespace
@@ -244,7 +312,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::unique_ptr<uint8_t[]> copy(new uint8_t[size]);
     std::copy_n(data, size, copy.get());
     Reader in(copy.get(), size);
-    Peer peer;
+    Peer peer(in.byte());
     for (unsigned i = 0; i < kMaxActs && !in.empty(); ++i) peer.act(in);
   }
   if (test::mbufs_in_use() != before) abort();

@@ -45,6 +45,7 @@ Script::Script() : mbufs_before_(0) {
 }
 
 Script::~Script() {
+  EXPECT_TRUE(engine_->consistent());
   engine_.reset();
   EXPECT_EQ(test::mbufs_in_use(), mbufs_before_) << "mbufs leaked";
 }
