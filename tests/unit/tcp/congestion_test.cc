@@ -209,7 +209,8 @@ TEST_F(Windows, Rfc9406RisingRoundTripsSlowTheGrowthAndEndSlowStart) {
   EXPECT_LT(window(), 2 * before);
   const uint32_t slow = window();
   round(46ms);
-  EXPECT_NEAR(window(), slow + slow / 4, kMss);
+  const uint32_t quarter = slow / 4;
+  EXPECT_NEAR(window(), slow + quarter, kMss);
   EXPECT_EQ(congestion_.slow_start_threshold(), UINT32_MAX);
   for (int i = 0; i < 5; ++i) round(46ms);
   EXPECT_NE(congestion_.slow_start_threshold(), UINT32_MAX);
