@@ -34,6 +34,7 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   // The cumulative part first: what it covers arrived no later than what is sacked beyond it, and
   // must not look like reordering.
   if (acked != 0) take_acknowledged(segment.acknowledgment, result);
+  if (raising_mss_ && seq_leq(flight_->raise_end, snd_una_)) on_mss_raise_acknowledged();
   bool duplicate_reported = false;
   if (sack_ && segment.options.sack_count != 0) apply_sack(segment, result, duplicate_reported);
   // A needless probe says that the peer was slow to answer, not that the path reorders.
@@ -213,7 +214,7 @@ void Connection::on_congestion_echo(const Incoming& segment) {
 void Connection::advance_recovery(const AckResult& result, uint32_t acked) {
   if (phase_ != Phase::open && seq_leq(flight_->recovery_point, snd_una_)) {
     leave_recovery();
-  } else if (phase_ == Phase::open && result.newly_lost != 0) {
+  } else if (phase_ == Phase::open && result.newly_lost != 0 && !only_the_raise_is_lost()) {
     enter_recovery();
   }
   if (phase_ == Phase::recovery) return reduce_proportionally(result);
@@ -227,6 +228,14 @@ void Connection::advance_recovery(const AckResult& result, uint32_t acked) {
                       .smoothed_rtt = timer::Duration(rtt_.smoothed()),
                       .rtt = result.shortest,
                       .limited = limited});
+}
+
+// That a path doesn't carry a larger size is no congestion (RFC 4821 section 7.7).
+bool Connection::only_the_raise_is_lost() {
+  if (!raising_mss_) return false;
+  const uint32_t index = flight_->board.next_lost(core_->records);
+  return index != Scoreboard::kNone && core_->records[index].start == flight_->raise_start &&
+         flight_->board.lost_bytes() == flight_->raise_end - flight_->raise_start;
 }
 
 void Connection::enter_recovery() {

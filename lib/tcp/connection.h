@@ -169,7 +169,15 @@ class alignas(64) Connection : private timer::Wheel::Entry {
 
   // icmp.cc
   void on_icmp(const IcmpError& error);
+
+  // path_mtu.cc
+  uint32_t payload_of(uint32_t mtu) const;
+  void set_send_mss(uint32_t payload);
   void lower_mtu(uint32_t mtu);
+  void suspect_black_hole();
+  bool may_raise_mss(uint32_t sendable) const;
+  void on_mss_raise_acknowledged();
+  void on_mss_raise_lost();
 
   // ack.cc: what an acknowledgment means for what was sent.
   void process_ack(const Incoming& segment, bool window_changed);
@@ -180,6 +188,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void on_probe_acknowledged(const Incoming& segment, bool duplicate_reported, bool progress);
   void on_congestion_echo(const Incoming& segment);
   void advance_recovery(const AckResult& result, uint32_t acked);
+  bool only_the_raise_is_lost();
   void enter_recovery();
   void leave_recovery();
   void reduce_proportionally(const AckResult& result);
@@ -318,6 +327,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   bool prr_progress_ : 1 = false;
   bool blocked_by_buffers_ : 1 = false;
   bool stalled_ : 1 = false;
+  bool raising_mss_ : 1 = false;  // a segment of full_mss_ is out to try the path
   bool syn_repeated_ : 1 = false;
   bool half_open_ : 1 = false;  // counted as such
   bool by_cookie_ : 1 = false;  // nobody knows when the SYN-ACK left
@@ -360,6 +370,8 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   Seq iss_ = 0;
   Seq fin_at_ = 0;
   uint16_t challenges_left_ = 0;
+  uint16_t full_mss_ = 0;   // what mss_ was before the path seemed to be smaller; zero: it didn't
+  uint32_t raise_at_ = 0;   // seconds
   uint16_t rcv_wraps_ = 0;  // times rcv_nxt_ passed irs_, for the count of bytes
   uint16_t snd_wraps_ = 0;  // and snd_una_ iss_
   timer::Instant challenges_since_{};

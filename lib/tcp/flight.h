@@ -29,6 +29,9 @@ struct Flight {
   uint32_t prr_flight = 0;
   uint32_t most_in_flight = 0;  // since the window was last full or empty
   timer::Instant reorder_at = timer::kNever;
+  // The segment that tries a larger size; valid while Connection::raising_mss_.
+  Seq raise_start = 0;
+  Seq raise_end = 0;
   // RFC 3168: what was sent from here on followed the last reduction; valid while set.
   Seq reduced_at = 0;
   bool reduced = false;

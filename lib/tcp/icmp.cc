@@ -10,8 +10,6 @@ namespace isthmus::tcp {
 namespace {
 
 // The smallest path MTU that is believed (RFC 5927 section 7.2; RFC 8200 section 5).
-constexpr uint32_t kSmallestV4 = 576;
-constexpr uint32_t kSmallestV6 = 1280;
 
 enum class Meaning : uint8_t { ignored, soft, hard, too_big };
 
@@ -39,21 +37,6 @@ void Connection::on_icmp(const IcmpError& error) {
   if (what == Meaning::too_big) return lower_mtu(error.mtu);
   // MUST-56: once synchronized, every error is soft (RFC 5927 section 5.2).
   if (what == Meaning::hard && state_ == State::syn_sent) fail(Failure::unreachable);
-}
-
-void Connection::lower_mtu(uint32_t mtu) {
-  const bool v4 = local_.address.is_v4();
-  const uint32_t floor = v4 ? kSmallestV4 : kSmallestV6;
-  const uint32_t believed = std::max(mtu, floor);
-  const uint32_t payload = believed - (v4 ? 40 : 60) - (timestamps_ ? kTimestampBytes : 0);
-  if (payload >= mss_) return;
-  mss_ = static_cast<uint16_t>(payload);
-  congestion_.set_mss(mss_);
-  if (!synchronized() || snd_una_ == snd_nxt_) return;
-  // What is in flight did not pass; that is no sign of congestion.
-  flight_->board.mark_all_lost(core_->records);
-  flight_->recovery_point = snd_nxt_;
-  mark_ready();
 }
 
 }  // namespace isthmus::tcp

@@ -160,6 +160,10 @@ bool Connection::retransmit_next() {
     flight_->retransmitted_at = timestamp_now();
     flight_->undo_at = record.start + n;
   }
+  if (raising_mss_ && seq_lt(record.start, flight_->raise_end) &&
+      seq_lt(flight_->raise_start, record.start + n)) {
+    on_mss_raise_lost();
+  }
   if (index == flight_->board.head()) restart_timeout();
   flight_->board.on_retransmit(core_->records, index, n, core_->now);
   if (phase_ == Phase::recovery) flight_->prr_out += n;
@@ -203,14 +207,22 @@ bool Connection::send_new(bool probe) {
   } else if (n != 0 && n < mss_ && options_.nagle && outstanding != 0 && !fin_waits && !probe) {
     return false;
   }
+  const bool raise = !probe && may_raise_mss(n);
+  if (raise) n = full_mss_;
   const bool fin = fin_waits && n == unsent_ && (n < offered || (n == 0 && offered != 0));
   if (n == 0 && !fin) return false;
   if (!flight_->board.has_room(core_->records) || !take_flight()) {
     out_of_buffers();
     return false;
   }
+  if (raise) {
+    raising_mss_ = true;
+    flight_->raise_start = snd_nxt_;
+    flight_->raise_end = snd_nxt_ + n;
+  }
   if (!send_range(snd_nxt_, n, n != 0 ? unsent_segment_ : nullptr, unsent_data_, fin,
                   n != 0 && !probe)) {
+    if (raise) raising_mss_ = false;
     return false;
   }
   if (outstanding == 0) flight_->most_in_flight = 0;
@@ -257,7 +269,8 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
   // SACK blocks take their room from the payload: mss_ reckons with timestamps only (RFC 9293
   // section 3.7.1, Eff.snd.MSS).
   const size_t blocks = packet->l4_len - sizeof(Tcp) - (timestamps_ ? kTimestampBytes : 0);
-  finish_packet(packet, static_cast<uint16_t>(mss_ - blocks));
+  const bool raise = raising_mss_ && fresh && start == flight_->raise_start;
+  finish_packet(packet, static_cast<uint16_t>((raise ? full_mss_ : mss_) - blocks));
   last_sent_ = core_->now;
   if (fresh && tell_reduced_) {
     tell_reduced_ = false;

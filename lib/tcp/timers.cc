@@ -192,6 +192,7 @@ void Connection::on_retransmission_timeout() {
   flight_->reno_sacked = 0;
   flight_->reorder_at = timer::kNever;
   flight_->board.mark_all_lost(core_->records);
+  suspect_black_hole();
 }
 
 // RFC 8985 section 7.3: something at the end, so that the peer's answer shows what is missing.

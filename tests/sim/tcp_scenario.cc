@@ -37,7 +37,8 @@ void lose(Dice& dice, LinkModel& link) {
       link.lose_every = static_cast<uint32_t>(7 + dice.upto(100));
       break;
     case 5:
-      link.tail_loss = dice.share(0.4);
+      link.tail_loss =
+          dice.share(0.25);  // of more, a FIN may die nine times and its sender give up
       break;
     default:
       link.loss = dice.share(0.03);
@@ -64,6 +65,9 @@ LinkModel random_link(Dice& dice) {
   }
   link.mtu = static_cast<uint16_t>(dice.one_in(4) ? 576 + dice.upto(8'424) : 1500);
   link.segment = !dice.one_in(4);
+  if (link.segment && link.mtu > 1400 && dice.one_in(8)) {
+    link.black_hole = static_cast<uint16_t>(1300 + dice.upto(100));
+  }
   return link;
 }
 
