@@ -8,14 +8,15 @@ import argparse
 import sys
 
 from tests.e2e.topology.lab import Lab
-from tests.interop import cases, conformance, floods, identities, records, tunnels, windows
+from tests.interop import (cases, conformance, console, floods, identities, records, tunnels,
+                           windows)
 from tests.interop.node import Node
 from tests.runner.report import Report
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.interop")
-    parser.add_argument("suite", choices=("h2", "tls"))
+    parser.add_argument("suite", choices=("h2", "tls", "console"))
     parser.add_argument("pieces", nargs="*", help="pieces of the names of single cases")
     arguments = parser.parse_args()
     report = Report()
@@ -25,6 +26,8 @@ def main() -> int:
         node.start()
         if matrix:
             named = [*identities.cases(matrix), *records.cases(matrix)]
+        elif arguments.suite == "console":
+            named = [(cases.title(case), lambda case=case: case(node)) for case in console.CASES]
         else:
             if not arguments.pieces:
                 conformance.check(report, node)

@@ -11,7 +11,7 @@ from tests.e2e.gateway.process import BINARY
 from tests.runner.programs import ROOT
 from tests.runner.report import Report
 
-SUITES = {"interop-h2": "h2", "interop-tls": "tls"}
+SUITES = {"interop-h2": "h2", "interop-tls": "tls", "interop-console": "console"}
 PYTHON = ROOT / "build/peers/venv/bin/python"
 SECONDS = 600
 

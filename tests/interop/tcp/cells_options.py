@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # SPDX-FileCopyrightText: Isthmus authors
-"""What the kernel offers and what it doesn't (its sysctls): on a clean link, and over one that loses,
-where the options matter. The kernel's tcp_info says what was negotiated."""
+"""What the kernel offers and what it doesn't (its sysctls): on a clean link, and over one that
+loses, where the options matter. The kernel's tcp_info says what was negotiated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def negotiated(peer: Peer, *, kernel_opens: bool, loss: bool, timestamps: bool, 
     finally:
         peer.do("unimpair")
     for name, value in (("timestamps", timestamps), ("sack", sack)):
-        check(getattr(outcome.kernel, name) == value == outcome.ours[name], f"{name} not as offered")
+        check(getattr(outcome.kernel, name) == value == outcome.ours[name],
+              f"{name} not as offered")
     check(outcome.kernel.scaling == scaling, "window scaling not as offered")
     check(scaling or outcome.ours["send_window"] <= 65535, "a window that cannot be said")
     return str(outcome)

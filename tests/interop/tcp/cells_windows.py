@@ -98,7 +98,7 @@ def kernel_stalls(peer: Peer) -> str:
     connection = peer.accepted(port)
     before = peer.stats()["window_probes"]
     shown = peer.wait(connection, "send_window", 0)
-    check(shown["limit"] == "receive window", f"we say that it is {shown['limit']} that holds us back")
+    check(shown["limit"] == "receive window", f"held back by {shown['limit']}, so we say")
     time.sleep(STALL)
     probes = peer.stats()["window_probes"] - before
     check(probes > 0, "we sent no window probe")

@@ -110,8 +110,8 @@ class TcpInfo:
         words = struct.unpack_from("24I", raw, 8)
         acked, received = struct.unpack_from("2Q", raw, 120)
         out, into = struct.unpack_from("2I", raw, 136)
-        delivered_ce, = struct.unpack_from("I", raw, 188)
-        dsacks, reorderings, out_of_order = struct.unpack_from("3I", raw, 208)
+        delivered_ce, = struct.unpack_from("I", raw, 196)
+        dsacks, reorderings, out_of_order = struct.unpack_from("3I", raw, 216)
         return TcpInfo(state, bool(options & 1), bool(options & 2), bool(options & 4),
                        bool(options & 8), words[2], words[3], words[13], words[15], words[18],
                        words[23], acked, received, out, into, delivered_ce, dsacks, reorderings,

@@ -57,12 +57,15 @@ sim::LinkModel read_link(const Json& json, uint16_t mtu) {
   link.delay = timer::Duration(json.value("delay", int64_t{1000}));
   link.jitter = timer::Duration(json.value("jitter", int64_t{0}));
   link.loss = json.value("loss", 0.0);
+  link.tail_loss = json.value("tail_loss", 0.0);
+  link.burst.enter = json.value("bursts", 0.0);
   link.reorder = json.value("reorder", 0.0);
   link.reorder_delay = timer::Duration(json.value("reorder_delay", int64_t{3000}));
   link.duplicate = json.value("duplicate", 0.0);
   link.corrupt = json.value("corrupt", 0.0);
   link.bits_per_second = json.value("bits_per_second", uint64_t{0});
   link.queue_bytes = json.value("queue_bytes", link.queue_bytes);
+  link.mark_bytes = json.value("mark_bytes", link.mark_bytes);
   return link;
 }
 
@@ -244,6 +247,8 @@ Json Program::stats() {
           {"not_taken", station_.not_taken()},
           {"lost_ours", link.lost(Station::kOurs)},
           {"lost_kernels", link.lost(Station::kKernels)},
+          {"marked_ours", link.marked(Station::kOurs)},
+          {"marked_kernels", link.marked(Station::kKernels)},
           {"linked_ours", link.packets(Station::kOurs)},
           {"linked_kernels", link.packets(Station::kKernels)},
           {"drops", station_.drops()}};
