@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "gateway/handoff.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include <rte_mbuf.h>
@@ -14,7 +15,10 @@ void Handoff::Lane::Free::operator()(rte_ring* ring) const {
 }
 
 Handoff::Handoff(unsigned workers, unsigned packets_per_ring, uint64_t bytes_per_ring)
-    : workers_(workers), bytes_per_ring_(bytes_per_ring), lanes_(workers * workers) {
+    : workers_(workers),
+      bytes_per_ring_(bytes_per_ring),
+      lanes_(workers * workers),
+      turns_(workers) {
   // The ring lives in ordinary memory: no other process looks at it, and no EAL is needed.
   const auto size = static_cast<size_t>(rte_ring_get_memsize(packets_per_ring));
   for (auto& lane : lanes_) {
@@ -47,20 +51,31 @@ bool Handoff::push(unsigned from, unsigned to, rte_mbuf* packet) {
   return true;
 }
 
+uint16_t Handoff::pop(Lane& in, rte_mbuf** packets, uint16_t n) {
+  const unsigned count =
+      rte_ring_sc_dequeue_burst(in.ring.get(), reinterpret_cast<void**>(packets), n, nullptr);
+  if (count == 0) return 0;
+  uint64_t bytes = 0;
+  for (unsigned i = 0; i < count; ++i) bytes += packets[i]->pkt_len;
+  in.popped_bytes.store(in.popped_bytes.load(std::memory_order_relaxed) + bytes,
+                        std::memory_order_relaxed);
+  return static_cast<uint16_t>(count);
+}
+
 uint16_t Handoff::pop(unsigned to, rte_mbuf** packets, uint16_t n) {
+  if (workers_ < 2) return 0;
+  unsigned& first = turns_[to].first;
+  first = first + 1 == workers_ ? 0 : first + 1;
+  const auto share = static_cast<uint16_t>(std::max(1u, n / (workers_ - 1)));
   uint16_t got = 0;
-  for (unsigned from = 0; from < workers_ && got < n; ++from) {
-    if (from == to) continue;
-    Lane& in = lane(from, to);
-    const unsigned count = rte_ring_sc_dequeue_burst(
-        in.ring.get(), reinterpret_cast<void**>(packets + got), n - got, nullptr);
-    uint64_t bytes = 0;
-    for (unsigned i = 0; i < count; ++i) bytes += packets[got + i]->pkt_len;
-    if (count != 0) {
-      in.popped_bytes.store(in.popped_bytes.load(std::memory_order_relaxed) + bytes,
-                            std::memory_order_relaxed);
+  for (const bool rest : {false, true}) {
+    for (unsigned i = 0; i < workers_ && got < n; ++i) {
+      const unsigned from = (first + i) % workers_;
+      if (from == to) continue;
+      const auto room = static_cast<uint16_t>(n - got);
+      const uint16_t most = rest ? room : std::min(room, share);
+      got = static_cast<uint16_t>(got + pop(lane(from, to), packets + got, most));
     }
-    got = static_cast<uint16_t>(got + count);
   }
   return got;
 }

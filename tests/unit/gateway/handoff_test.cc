@@ -88,6 +88,31 @@ TEST(Handoff, TakesFromAllSendersUpToTheBurst) {
   EXPECT_EQ(pop(handoff, 0, packets, 16), 4);
 }
 
+TEST(Handoff, EverySenderHasItsShareOfABurst) {
+  Handoff handoff(4, 64, 1 << 20);
+  for (unsigned from = 1; from < 4; ++from) {
+    for (int i = 0; i < 40; ++i) ASSERT_TRUE(handoff.push(from, 0, packet_of(from)));
+  }
+  unsigned taken[4] = {};
+  rte_mbuf* packets[12];
+  for (int burst = 0; burst < 4; ++burst) {
+    ASSERT_EQ(handoff.pop(0, packets, 12), 12);
+    for (rte_mbuf* packet : packets) {
+      ++taken[packet->pkt_len];
+      rte_pktmbuf_free(packet);
+    }
+  }
+  for (unsigned from = 1; from < 4; ++from) EXPECT_EQ(taken[from], 16u) << from;
+  // A burst smaller than the number of senders: in turn.
+  unsigned firsts[4] = {};
+  for (int burst = 0; burst < 12; ++burst) {
+    ASSERT_EQ(handoff.pop(0, packets, 1), 1);
+    ++firsts[packets[0]->pkt_len];
+    rte_pktmbuf_free(packets[0]);
+  }
+  for (unsigned from = 1; from < 4; ++from) EXPECT_GE(firsts[from], 3u) << from;
+}
+
 TEST(Handoff, FreesWhatWasNeverTaken) {
   const unsigned before = test::mbufs_in_use();
   {
