@@ -3,6 +3,7 @@
 #include "gateway/inbound.h"
 
 #include "gateway/endings.h"
+#include "gateway/review.h"
 
 namespace isthmus::gateway {
 
@@ -173,11 +174,21 @@ void Inbound::refresh() {
   });
 }
 
-void Inbound::close_all(Reason reason) {
-  streams_.for_each([&](Stream& stream) {
-    stream.pump.cancel(relay::Cause::cancelled);
-    end(stream, reason);
+void Inbound::cut(Stream& stream, Reason reason) {
+  stream.pump.cancel(relay::Cause::cancelled);
+  end(stream, reason);
+}
+
+uint32_t Inbound::review(uint32_t& next, uint32_t limit) {
+  return streams_.for_range(next, limit, [&](Stream& stream) {
+    if (const auto why = objection_to_stream(context_, *stream.record, *stream.tunnel)) {
+      cut(stream, *why);
+    }
   });
+}
+
+void Inbound::close_all(Reason reason) {
+  streams_.for_each([&](Stream& stream) { cut(stream, reason); });
 }
 
 }  // namespace isthmus::gateway

@@ -25,6 +25,9 @@ class Inbound final : private hbone::Service {
   // A captured SYN to a pod's port 15008. The mbuf stays the caller's.
   void open(const packet::Parsed& syn, const Arrival& arrival);
   void refresh();
+  // Ends those of the next `limit` streams that the plan no longer allows. Returns how many it
+  // looked at: 0 at the end.
+  uint32_t review(uint32_t& next, uint32_t limit);
   void close_all(stats::Reason reason);
   uint32_t live() const { return streams_.used(); }
 
@@ -57,6 +60,7 @@ class Inbound final : private hbone::Service {
   void finished(Stream& stream, const relay::Outcome& outcome);
   // The reason is counted; count_ for an orderly end.
   void end(Stream& stream, stats::Reason reason);
+  void cut(Stream& stream, stats::Reason reason);
 
   Context& context_;
   hbone::Engine& hbone_;

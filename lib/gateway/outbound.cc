@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "gateway/endings.h"
+#include "gateway/review.h"
 #include "hbone/request.h"
 
 namespace isthmus::gateway {
@@ -229,12 +230,20 @@ void Outbound::refresh() {
   });
 }
 
-void Outbound::close_all(Reason reason) {
-  flows_.for_each([&](Flow& flow) {
-    if (flow.ticket.valid()) pool_.cancel(flow.ticket);
-    flow.pump.cancel(relay::Cause::cancelled);
-    end(flow, reason);
+void Outbound::cut(Flow& flow, Reason reason) {
+  if (flow.ticket.valid()) pool_.cancel(flow.ticket);
+  flow.pump.cancel(relay::Cause::cancelled);
+  end(flow, reason);
+}
+
+uint32_t Outbound::review(uint32_t& next, uint32_t limit) {
+  return flows_.for_range(next, limit, [&](Flow& flow) {
+    if (const auto why = objection_to_outbound(context_, *flow.record)) cut(flow, *why);
   });
+}
+
+void Outbound::close_all(Reason reason) {
+  flows_.for_each([&](Flow& flow) { cut(flow, reason); });
 }
 
 }  // namespace isthmus::gateway

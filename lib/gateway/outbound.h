@@ -43,6 +43,9 @@ class Outbound final : private hbone::OpenHandler {
             const proxy::OutboundDecision& decision);
   // Brings the live records' byte counts up to date, for a look from outside.
   void refresh();
+  // Ends those of the next `limit` flows that the plan no longer allows. Returns how many it looked
+  // at: 0 at the end.
+  uint32_t review(uint32_t& next, uint32_t limit);
   // Ends every flow: resets both sides.
   void close_all(stats::Reason reason);
   uint32_t live() const { return flows_.used(); }
@@ -91,6 +94,7 @@ class Outbound final : private hbone::OpenHandler {
   // The reason is counted; count_ for an orderly end.
   void end(Flow& flow, stats::Reason reason);
   void let_go(Flow& flow);
+  void cut(Flow& flow, stats::Reason reason);
   uint32_t& held_of(const packet::IpAddress& pod);
   void release_hold(Flow& flow);
 

@@ -4,6 +4,7 @@
 
 #include "gateway/edge.h"
 #include "gateway/ports.h"
+#include "gateway/review.h"
 #include "packet/offload.h"
 
 namespace isthmus::gateway {
@@ -148,14 +149,25 @@ void Plain::refresh() {
   });
 }
 
+void Plain::cut(nat::Entry& entry, Reason reason) {
+  const auto resets = context_.nat.reset(entry, context_.pools.small, context_.now);
+  for (rte_mbuf* reset : {resets.to_client, resets.to_upstream}) {
+    if (reset != nullptr) edge_.send(reset);
+  }
+  end(entry, reason);
+}
+
+uint32_t Plain::review(uint32_t& next, uint32_t limit) {
+  return context_.nat.for_range(next, limit, [&](nat::Entry& entry) {
+    const flow::Record* record = record_of(entry);
+    if (record == nullptr) return;
+    if (const auto why = objection_to_plain(context_, *record)) cut(entry, *why);
+  });
+}
+
 void Plain::close_all(Reason reason) {
   context_.nat.for_each([&](nat::Entry& entry) {
-    if (record_of(entry) == nullptr) return;
-    const auto resets = context_.nat.reset(entry, context_.pools.small, context_.now);
-    for (rte_mbuf* reset : {resets.to_client, resets.to_upstream}) {
-      if (reset != nullptr) edge_.send(reset);
-    }
-    end(entry, reason);
+    if (record_of(entry) != nullptr) cut(entry, reason);
   });
 }
 

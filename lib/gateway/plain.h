@@ -27,6 +27,9 @@ class Plain final : private nat::PortsInUse {
   // Forgets what has been idle for too long.
   void advance();
   void refresh();
+  // Resets both sides of those of the next `limit` flows that the plan no longer allows. Returns
+  // how many it looked at: 0 at the end.
+  uint32_t review(uint32_t& next, uint32_t limit);
   // Resets both sides of every flow.
   void close_all(stats::Reason reason);
 
@@ -40,6 +43,7 @@ class Plain final : private nat::PortsInUse {
 
   void translate(const nat::Found& found, packet::Parsed& packet);
   void follow(nat::Entry& entry, nat::Side from, const Seen& seen);
+  void cut(nat::Entry& entry, stats::Reason reason);
   void end(nat::Entry& entry, stats::Reason reason);
   bool in_use(const packet::Tuple& upstream) const override;
 

@@ -87,6 +87,7 @@ Worker::Worker(const WorkerConfig& config, const WorkerParts& parts, const Plan*
       outbound_(config.outbound, context_, pool_),
       inbound_(config.inbound_streams, context_, hbone_, ports_),
       plain_(context_, edge_),
+      review_(hbone_, outbound_, inbound_, plain_),
       tasks_(make_task_ring(), [](rte_ring* ring) { std::free(ring); }),
       published_(plan),
       in_use_(plan) {}
@@ -106,6 +107,7 @@ unsigned Worker::poll(timer::Instant now, tls::WallTime wall) {
   hbone_.advance(now, wall);
   plain_.advance();
   edge_.advance();
+  work += review_.run();
   // Received bytes go up into HBONE; tunnels and their observers answer; what they sent goes out.
   tcp_.flush(now);
   hbone_.flush(now);
@@ -134,8 +136,10 @@ bool Worker::post(Task* task) {
 void Worker::take_plan() {
   const Plan* plan = published_.load(std::memory_order_acquire);
   if (plan == context_.plan) return;
+  const Plan& before = *context_.plan;
   context_.plan = plan;
   edge_.set_plan(*plan);
+  review_.start(before, *plan);
   in_use_.store(plan, std::memory_order_release);
 }
 
@@ -379,25 +383,26 @@ void Worker::open_flow(Parsed& syn, const Arrival& arrival) {
     case capture::Class::bypass:
       // What came by Geneve cannot leave with the ports that it has (plain.h).
       if (arrival.vni == 0) return edge_.forward(syn);
-      return open_plain(syn, arrival, flow::Kind::passthrough, verdict.class_,
-                        syn.tuple.source.address, syn.tuple.destination);
+      return open_plain(syn, arrival,
+                        {flow::Kind::passthrough, verdict.class_, syn.tuple.source.address,
+                         syn.tuple.destination});
     case capture::Class::drop:
       return refuse(syn, arrival, verdict.class_, capture::reason(verdict.why), {});
   }
 }
 
-void Worker::open_plain(Parsed& syn, const Arrival& arrival, flow::Kind kind,
-                        capture::Class capture_class, const packet::IpAddress& source,
-                        const packet::Endpoint& upstream) {
-  flow::Record* record = open_record(context_, kind, capture_class, syn.tuple, arrival);
+void Worker::open_plain(Parsed& syn, const Arrival& arrival, const PlainLeg& leg) {
+  flow::Record* record = open_record(context_, leg.kind, leg.capture_class, syn.tuple, arrival);
   if (record == nullptr) {
     reasons_.count(Reason::gateway_flows_full);
     tcp_.send_reset(syn, 0, context_.now);
     return rte_pktmbuf_free(syn.mbuf);
   }
   record->at[flow::kDecided] = context_.now;
-  record->endpoint = upstream;
-  plain_.open(syn, *record, source, upstream);
+  record->endpoint = leg.upstream;
+  record->source_identity = leg.source_identity;
+  record->destination_identity = leg.destination_identity;
+  plain_.open(syn, *record, leg.source, leg.upstream);
 }
 
 void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
@@ -409,21 +414,22 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
       !opens(syn)) {
     return refuse(syn, arrival, kClass, Reason::gateway_plan_changed, {});
   }
+  PlainLeg leg{flow::Kind::passthrough, kClass, syn.tuple.source.address, decision.upstream,
+               decision.source_identity};
+  if (decision.destination != nullptr) leg.destination_identity = decision.destination->identity;
   switch (decision.kind) {
     case proxy::OutboundKind::refuse:
       return refuse(syn, arrival, kClass, decision.reason,
                     context_.plan->mesh->name(decision.rbac.policy));
     case proxy::OutboundKind::passthrough:
-      return open_plain(syn, arrival, flow::Kind::passthrough, kClass, syn.tuple.source.address,
-                        decision.upstream);
+      return open_plain(syn, arrival, leg);
     case proxy::OutboundKind::direct:
-      return open_plain(syn, arrival, flow::Kind::direct, kClass, syn.tuple.source.address,
-                        decision.upstream);
+      leg.kind = flow::Kind::direct;
+      return open_plain(syn, arrival, leg);
     case proxy::OutboundKind::local:
-      return open_plain(syn, arrival, flow::Kind::local, kClass,
-                        decision.own_source ? context_.own_address_to(decision.upstream.address)
-                                            : syn.tuple.source.address,
-                        decision.upstream);
+      leg.kind = flow::Kind::local;
+      if (decision.own_source) leg.source = context_.own_address_to(decision.upstream.address);
+      return open_plain(syn, arrival, leg);
     case proxy::OutboundKind::hbone:
       break;
   }
@@ -470,8 +476,10 @@ void Worker::open_inbound_plaintext(Parsed& syn, const Arrival& arrival) {
     return refuse(syn, arrival, kClass, decision.reason,
                   context_.plan->mesh->name(decision.rbac.policy));
   }
-  open_plain(syn, arrival, flow::Kind::inbound_plain, kClass,
-             context_.source_to(decision.spoofed_source, decision.upstream), decision.upstream);
+  open_plain(syn, arrival,
+             {flow::Kind::inbound_plain, kClass,
+              context_.source_to(decision.spoofed_source, decision.upstream), decision.upstream,
+              mesh::kNoIdentity, decision.destination_identity});
 }
 
 tcp::Connection* Worker::dial(const hbone::PoolKey& key, tcp::Handler& handler,

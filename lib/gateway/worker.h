@@ -21,6 +21,7 @@
 #include "gateway/plan.h"
 #include "gateway/ports.h"
 #include "gateway/random.h"
+#include "gateway/review.h"
 #include "hbone/engine.h"
 #include "hbone/pool.h"
 #include "nat/table.h"
@@ -139,9 +140,16 @@ class Worker final : private hbone::Dialer {
   void settle(packet::Parsed& opener);
   void open_outbound(packet::Parsed& syn, const Arrival& arrival);
   void open_inbound_plaintext(packet::Parsed& syn, const Arrival& arrival);
-  void open_plain(packet::Parsed& syn, const Arrival& arrival, flow::Kind kind,
-                  capture::Class capture_class, const packet::IpAddress& source,
-                  const packet::Endpoint& upstream);
+  // What a translated flow becomes.
+  struct PlainLeg {
+    flow::Kind kind;
+    capture::Class capture_class;
+    packet::IpAddress source;  // as the upstream sees it
+    packet::Endpoint upstream;
+    mesh::IdentityId source_identity = mesh::kNoIdentity;
+    mesh::IdentityId destination_identity = mesh::kNoIdentity;
+  };
+  void open_plain(packet::Parsed& syn, const Arrival& arrival, const PlainLeg& leg);
   void refuse(packet::Parsed& syn, const Arrival& arrival, capture::Class capture_class,
               stats::Reason reason, std::string_view policy);
   void icmp(packet::Parsed& packet, bool ours);
@@ -164,6 +172,7 @@ class Worker final : private hbone::Dialer {
   Outbound outbound_;
   Inbound inbound_;
   Plain plain_;
+  Review review_;
   bool draining_ = false;
   std::unique_ptr<rte_ring, void (*)(rte_ring*)> tasks_;
   std::atomic<const Plan*> published_;

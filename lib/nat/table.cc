@@ -77,23 +77,28 @@ Tuple sent_on(const Entry& entry, Side from) {
 }  // namespace
 
 Table::Table(const Config& config, timer::Instant now)
-    : config_(config), wheel_(now), index_(config.capacity * 2), entries_(config.capacity) {
+    : config_(config),
+      wheel_(now),
+      index_(config.capacity * 2),
+      places_(std::make_unique_for_overwrite<Place[]>(config.capacity)) {
   free_.reserve(config.capacity);
-  for (uint32_t i = config.capacity; i != 0; --i) free_.push_back(i - 1);
 }
 
 Table::~Table() {
-  for (Entry& entry : entries_) wheel_.cancel(entry);
+  for (uint32_t i = 0; i < touched_; ++i) {
+    wheel_.cancel(entry(i));
+    entry(i).~Entry();
+  }
 }
 
 Found Table::find(const Tuple& received) const {
   const auto side_of = [](uint32_t number) { return static_cast<Side>(number % 2); };
   const uint32_t number =
       index_.find(packet::siphash(config_.key, received), [&](uint32_t candidate) {
-        return received_from(entries_[candidate / 2], side_of(candidate)) == received;
+        return received_from(entry(candidate / 2), side_of(candidate)) == received;
       });
   if (number == HashIndex::kNone) return {};
-  return {const_cast<Entry*>(&entries_[number / 2]), side_of(number)};
+  return {&entry(number / 2), side_of(number)};
 }
 
 std::optional<Tuple> Table::choose(const Tuple& client, const packet::IpAddress& source,
@@ -124,14 +129,20 @@ std::optional<Reason> Table::create(const Tuple& client, const packet::IpAddress
                                     const packet::Endpoint& destination, const PortChoice& port,
                                     uint64_t cookie, timer::Instant now, Entry*& out) {
   out = nullptr;
-  if (free_.empty()) return Reason::nat_table_full;
+  if (used_ == config_.capacity) return Reason::nat_table_full;
   if (find(client)) return Reason::nat_no_port;
   const auto upstream = choose(client, source, destination, port);
   // A leg whose replies would look like the client's own packets cannot be told apart.
   if (!upstream || upstream->reversed() == client) return Reason::nat_no_port;
-  const uint32_t number = free_.back();
-  free_.pop_back();
-  Entry& entry = entries_[number];
+  uint32_t number = touched_;
+  if (free_.empty()) {
+    new (places_[touched_++].bytes) Entry;
+  } else {
+    number = free_.back();
+    free_.pop_back();
+  }
+  ++used_;
+  Entry& entry = this->entry(number);
   entry.client = client;
   entry.upstream = *upstream;
   entry.cookie = cookie;
@@ -147,12 +158,13 @@ std::optional<Reason> Table::create(const Tuple& client, const packet::IpAddress
 }
 
 void Table::remove(Entry& entry) {
-  const auto number = static_cast<uint32_t>(&entry - entries_.data());
+  const auto number = static_cast<uint32_t>(reinterpret_cast<const Place*>(&entry) - places_.get());
   wheel_.cancel(entry);
   index_.erase(packet::siphash(config_.key, entry.client), number * 2);
   index_.erase(packet::siphash(config_.key, entry.upstream.reversed()), number * 2 + 1);
   entry.in_use = false;
   free_.push_back(number);
+  --used_;
 }
 
 bool Table::reopens(const Found& found, const Parsed& packet) {

@@ -11,6 +11,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <new>
 #include <optional>
 #include <vector>
 
@@ -158,14 +160,23 @@ class Table {
   }
   timer::Instant next_deadline() const { return wheel_.next_deadline(); }
 
-  size_t size() const { return entries_.size() - free_.size(); }
-  size_t capacity() const { return entries_.size(); }
+  size_t size() const { return used_; }
+  size_t capacity() const { return config_.capacity; }
   // Calls visit(Entry&) for each entry; visit may reset but not remove.
   template <typename Visit>
   void for_each(Visit&& visit) {
-    for (Entry& entry : entries_) {
-      if (entry.in_use) visit(entry);
+    uint32_t next = 0;
+    for_range(next, touched_, visit);
+  }
+  // Of the next `limit` places that were ever taken, likewise; moves `next`. Returns how many
+  // places it looked at: 0 at the end.
+  template <typename Visit>
+  uint32_t for_range(uint32_t& next, uint32_t limit, Visit&& visit) {
+    const uint32_t first = next;
+    for (; next < touched_ && next - first < limit; ++next) {
+      if (entry(next).in_use) visit(entry(next));
     }
+    return next - first;
   }
 
  private:
@@ -176,11 +187,21 @@ class Table {
   void follow(Entry& entry, Side from, const packet::Parsed& packet);
   timer::Duration timeout(State state) const;
 
+  struct Place {
+    alignas(Entry) char bytes[sizeof(Entry)];
+  };
+  Entry& entry(uint32_t number) const {
+    return *std::launder(reinterpret_cast<Entry*>(places_[number].bytes));
+  }
+
   const Config config_;
   timer::Wheel wheel_;
   packet::HashIndex index_;  // of entry number * 2 + side
-  std::vector<Entry> entries_;
-  std::vector<uint32_t> free_;
+  // Memory is touched when it is needed first: an idle table costs none.
+  std::unique_ptr<Place[]> places_;
+  uint32_t touched_ = 0;  // places that hold an Entry, used or not
+  uint32_t used_ = 0;
+  std::vector<uint32_t> free_;  // of those
 };
 
 // The RST that answers a segment which belongs to nothing (RFC 9293 section 3.10.7.1), or null: a

@@ -201,6 +201,24 @@ void World::make_one_armed() {
   }
 }
 
+std::string_view World::mesh() {
+  return kMesh;
+}
+
+void World::republish(int side, std::string_view mesh) {
+  const mesh::SnapshotOptions options{.node = side == 0 ? "a" : "b", .network = "", .seed = 7};
+  const test::Mesh made(mesh, scenario_.profile, options, mesh_of(side, scenario_.profile).names);
+  auto plan = std::make_unique<gateway::Plan>(sides_[side].gateway->plan());
+  plan->own_addresses.clear();
+  test::complete_plan(*plan, made, {});
+  plan->routes = sides_[side].gateway->plan().routes;
+  plans_.push_back(std::move(plan));
+  for (unsigned i = 0; i < scenario_.workers; ++i) {
+    sides_[side].gateway->worker(i).publish(plans_.back().get());
+  }
+  poll(side);
+}
+
 void World::poll_soon(int side) {
   if (sides_[side].poll_due) return;
   sides_[side].poll_due = true;

@@ -84,6 +84,10 @@ class World {
   test::GatewayNode& gateway(int side) { return *sides_[side].gateway; }
   NodeKernel& kernel() { return *kernel_; }
   Station& station(Place place) { return *stations_[place]; }
+  // A reload: the gateway's mesh is this one from now on, in the local file's words.
+  void republish(int side, std::string_view mesh);
+  // What it was before.
+  static std::string_view mesh();
   // After something was done to a gateway from outside.
   void poll(int side);
   User& client(size_t flow) { return *flows_[flow].users[0]; }
@@ -139,8 +143,9 @@ class World {
   PacketLog log_;
   unsigned mbufs_before_;
   uint64_t digest_ = 0xcbf29ce484222325;
-  Link link_;      // between the nodes: side 0 is A
-  Link outer_[2];  // from each node to outside
+  Link link_;                                          // between the nodes: side 0 is A
+  Link outer_[2];                                      // from each node to outside
+  std::vector<std::unique_ptr<gateway::Plan>> plans_;  // of republish()
   Side sides_[2];
   std::unique_ptr<NodeKernel> kernel_;
   std::unique_ptr<Station> stations_[kPlaces];

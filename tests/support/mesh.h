@@ -6,6 +6,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 #include "mesh/local_file.h"
 #include "mesh/snapshot.h"
@@ -15,7 +16,9 @@ namespace isthmus::test {
 // A snapshot and the names it lends from.
 struct Mesh {
   explicit Mesh(std::string_view yaml, mesh::Profile profile = mesh::Profile::head,
-                mesh::SnapshotOptions options = {.node = "a", .network = "", .seed = 7}) {
+                mesh::SnapshotOptions options = {.node = "a", .network = "", .seed = 7},
+                std::shared_ptr<mesh::Names> shared = std::make_shared<mesh::Names>())
+      : names(std::move(shared)) {
     auto read = mesh::read_local_file(yaml, {.file = "mesh.yaml", .profile = profile});
     if (const auto* error = std::get_if<yaml::Error>(&read)) {
       throw std::runtime_error(error->to_string());
@@ -26,7 +29,7 @@ struct Mesh {
   const mesh::Snapshot& operator*() const { return *snapshot; }
   const mesh::Snapshot* operator->() const { return snapshot.get(); }
 
-  std::unique_ptr<mesh::Names> names = std::make_unique<mesh::Names>();
+  std::shared_ptr<mesh::Names> names;  // of every snapshot of one process
   std::shared_ptr<const mesh::Snapshot> snapshot;
 };
 
