@@ -100,11 +100,31 @@ void End::transmit(rte_mbuf* packet, uint32_t) {
   out_.put(packet);
 }
 
-unsigned End::turn(Wire& in) {
+void Wire::discard_to(uint8_t network) {
+  const auto unwanted = [network](rte_mbuf* packet) {
+    const auto* ip = rte_pktmbuf_mtod(packet, const packet::Ipv4*);
+    if (ip->destination.get() >> 24 != network) return false;
+    rte_pktmbuf_free(packet);
+    return true;
+  };
+  packets_.erase(
+      std::remove_if(packets_.begin() + static_cast<long>(first_), packets_.end(), unwanted),
+      packets_.end());
+}
+
+void End::answer(const packet::Parsed& segment) {
+  if (listener_ == nullptr || (segment.tcp()->flags & packet::Tcp::kSyn) == 0) return;
+  if (engine_->crowded(segment)) {
+    engine_->send_cookie(segment, {}, 0, clock_.now);
+  } else {
+    engine_->accept(segment, listener_, {}, clock_.now);
+  }
+}
+
+unsigned End::turn(Wire& in, bool metered) {
   std::array<rte_mbuf*, kBurst> burst{};
   std::array<packet::Parsed, kBurst> parsed;
   const unsigned count = in.take(burst);
-  received += count;
   const uint64_t start = rte_rdtsc();
   for (unsigned i = 0; i < count; ++i) {
     if (packet::parse(burst[i], parsed[i])) {
@@ -117,15 +137,15 @@ unsigned End::turn(Wire& in) {
   engine_->prefetch({parsed.data(), count}, keys.data());
   for (unsigned i = 0; i < count; ++i) {
     if (engine_->input(parsed[i], keys[i], clock_.now)) continue;
-    if (listener_ != nullptr && (parsed[i].tcp()->flags & packet::Tcp::kSyn) != 0) {
-      engine_->accept(parsed[i], listener_, {}, clock_.now);
-    }
+    answer(parsed[i]);
     rte_pktmbuf_free(burst[i]);
   }
   engine_->advance(clock_.now);
   const uint64_t taken = rte_rdtsc();
   engine_->flush(clock_.now);
   const uint64_t end = rte_rdtsc();
+  if (!metered) return count;
+  received += count;
   parsing.add(read - start, count);
   input.add(taken - read, count);
   flushing.add(end - taken, count);

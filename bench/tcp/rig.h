@@ -54,6 +54,8 @@ class Wire {
   bool empty() const { return first_ == packets_.size(); }
   // Up to kBurst packets as their receiver's driver would give them.
   unsigned take(std::array<rte_mbuf*, kBurst>& burst);
+  // Frees what goes to an IPv4 address whose first byte is this.
+  void discard_to(uint8_t network);
   Meter freeing;  // of what was sent, for each packet: the transmit completion of a driver
 
  private:
@@ -70,11 +72,12 @@ class End : private tcp::Output {
   End(const tcp::Config& config, const packet::Pools& pools, Wire& out, Clock& clock);
 
   tcp::Engine& engine() { return *engine_; }
-  // A SYN without connection is accepted for this handler; null: it is dropped.
+  // A SYN without connection is accepted for this handler, or answered by a cookie when too many
+  // are; null: it is dropped.
   void listen(tcp::Handler* handler) { listener_ = handler; }
   // Takes a burst from the wire into the engine, runs the timers, tells the handlers, sends.
-  // Returns how many packets it took.
-  unsigned turn(Wire& in);
+  // Returns how many packets it took. Not metered: the caller does it.
+  unsigned turn(Wire& in, bool metered = true);
   void flush();
   void clear_meters();
 
@@ -86,6 +89,7 @@ class End : private tcp::Output {
 
  private:
   void transmit(rte_mbuf* packet, uint32_t path) override;
+  void answer(const packet::Parsed& segment);
 
   Wire& out_;
   Clock& clock_;
