@@ -301,9 +301,45 @@ void print_connections(const packet::Pools& pools) {
       closed, kRounds * kBurst, client, server, hz / client / 1e3, hz / server / 1e3);
 }
 
+// What a line costs that is in no cache: by itself, and among 32 that are asked for at once. With
+// many connections that is what a segment waits for.
+void print_memory() {
+  constexpr size_t kLines = size_t{1} << 19;  // 32 MB
+  struct alignas(64) Line {
+    Line* next = nullptr;
+  };
+  std::vector<Line> lines(kLines);
+  std::vector<uint32_t> order(kLines);
+  for (uint32_t i = 0; i < kLines; ++i) order[i] = i;
+  std::shuffle(order.begin(), order.end(), std::mt19937(1));
+  for (size_t i = 0; i < kLines; ++i) {
+    lines[order[i]].next = &lines[order[(i + 1) % kLines]];
+  }
+  constexpr unsigned kSteps = 200'000;
+  const Line* at = &lines[order[0]];
+  uint64_t start = rte_rdtsc();
+  for (unsigned i = 0; i < kSteps; ++i) at = at->next;
+  const uint64_t alone = rte_rdtsc() - start;
+  uintptr_t seen = reinterpret_cast<uintptr_t>(at);
+  start = rte_rdtsc();
+  for (unsigned i = 0; i < kSteps; i += kBurst) {
+    for (unsigned j = 0; j < kBurst; ++j) __builtin_prefetch(&lines[order[i + j]]);
+    for (unsigned j = 0; j < kBurst; ++j) {
+      seen ^= reinterpret_cast<uintptr_t>(lines[order[i + j]].next);
+    }
+  }
+  const uint64_t together = rte_rdtsc() - start;
+  printf("Memory: a line in no cache costs %.0f cycles alone, %.0f among 32%s.\n",
+         static_cast<double>(alone) / kSteps, static_cast<double>(together) / kSteps,
+         seen == 1 ? " " : "");
+}
+
 // counts: of connections, instead of the targets' ones and all else.
 void run(const std::vector<unsigned>& counts) {
   print_machine();
+  print_memory();
+  printf("An idle connection: %zu bytes and 16 to 32 of the table (target 512 in all).\n",
+         sizeof(Connection));
   const packet::Pools pools = make_pools("bench", 32'767, 8191, 32'767);
   puts(
       "Cycles for each segment; in brackets parse + input + flush, and send + its ACKs. Growth is "

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// Where a connection is found: open addressing over 12-byte slots, a tag of the keyed hash and the
+// Where a connection is found: open addressing over 8-byte slots, half of the keyed hash and the
 // number of the entry. Linear probing; deletion shifts back, so there are no tombstones and a probe
 // ends at the first empty slot. At most half full.
 #pragma once
@@ -21,7 +21,7 @@ class Table {
   // The entry with this hash for which equal(entry) holds, or kNone.
   template <typename Equal>
   uint32_t find(uint64_t hash, Equal&& equal) const {
-    const auto tag = static_cast<uint32_t>(hash >> 32);
+    const auto tag = static_cast<uint32_t>(hash);
     for (uint32_t i = home(hash);; i = (i + 1) & mask_) {
       const Slot& slot = slots_[i];
       if (slot.entry == kNone) return kNone;
@@ -31,7 +31,7 @@ class Table {
 
   // The first entry that find() would ask about, or kNone: most likely the one, to be fetched.
   uint32_t candidate(uint64_t hash) const {
-    const auto tag = static_cast<uint32_t>(hash >> 32);
+    const auto tag = static_cast<uint32_t>(hash);
     for (uint32_t i = home(hash); slots_[i].entry != kNone; i = (i + 1) & mask_) {
       if (slots_[i].tag == tag) return slots_[i].entry;
     }
@@ -42,7 +42,7 @@ class Table {
   void insert(uint64_t hash, uint32_t entry) {
     uint32_t i = home(hash);
     while (slots_[i].entry != kNone) i = (i + 1) & mask_;
-    slots_[i] = {static_cast<uint32_t>(hash >> 32), static_cast<uint32_t>(hash), entry};
+    slots_[i] = {static_cast<uint32_t>(hash), entry};
   }
 
   void erase(uint64_t hash, uint32_t entry) {
@@ -53,7 +53,7 @@ class Table {
     }
     for (uint32_t j = (i + 1) & mask_; slots_[j].entry != kNone; j = (j + 1) & mask_) {
       // A slot may move to the hole unless its home lies behind the hole on its probe path.
-      if (((j - slots_[j].low) & mask_) >= ((j - i) & mask_)) {
+      if (((j - slots_[j].tag) & mask_) >= ((j - i) & mask_)) {
         slots_[i] = slots_[j];
         i = j;
       }
@@ -65,8 +65,7 @@ class Table {
 
  private:
   struct Slot {
-    uint32_t tag = 0;
-    uint32_t low = 0;  // the hash's low half: the home slot under any mask
+    uint32_t tag = 0;  // the hash's low half: the home slot under any mask
     uint32_t entry = kNone;
   };
   uint32_t home(uint64_t hash) const { return static_cast<uint32_t>(hash) & mask_; }
