@@ -9,7 +9,6 @@ namespace isthmus::app {
 namespace {
 
 constexpr unsigned kStepsPerRound = 16;
-constexpr timer::Duration kLongestSleep{1'000'000};
 
 tls::WallTime wall_now() {
   return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());

@@ -75,4 +75,11 @@ std::string print_value(const Json& value) {
   return text;
 }
 
+bool has_text(const Json& row, const std::string& text) {
+  return std::any_of(row.begin(), row.end(), [&text](const Json& value) {
+    return (value.is_string() ? value.get<std::string>() : value.dump()).find(text) !=
+           std::string::npos;
+  });
+}
+
 }  // namespace isthmus::app

@@ -13,4 +13,7 @@ namespace isthmus::app {
 // that awk reads it); an object is "name: value" lines; a text is itself.
 std::string print_value(const Json& value);
 
+// Whether some value of the row has the text: what a list's filter asks.
+bool has_text(const Json& row, const std::string& text);
+
 }  // namespace isthmus::app

@@ -7,14 +7,11 @@
 
 #include "flow/walk.h"
 #include "names.h"
+#include "print.h"
 #include "show.h"
 
 namespace isthmus::app {
 namespace {
-
-// What a worker copies and looks at in one task: tens of microseconds.
-constexpr uint32_t kCopiedAtOnce = 64;
-constexpr uint32_t kLookedAtAtOnce = 4096;
 
 const char* const kMoments[] = {"captured", "decided",    "dialled", "upstream",
                                 "accepted", "first_byte", "closed"};
@@ -33,7 +30,8 @@ std::map<uint64_t, flow::Record> all_records(Application& application) {
   for (const auto& worker : application.workers()) {
     application.on_worker(worker->thread(), [](gateway::Worker& on) { on.refresh_records(); });
     flow::Table::Cursor cursor;
-    for (bool done = false; !done;) {
+    bool done = false;
+    while (!done) {
       uint32_t n = 0;
       application.on_worker(worker->thread(), [&](gateway::Worker& on) {
         n = on.flows().copy(cursor, some, kLookedAtAtOnce);
@@ -68,14 +66,6 @@ Json flow_row(const flow::Record& record, const PlanNames& names) {
           {"to_client", record.bytes_to_client},
           {"status", record.http_status},
           {"reason", reason_text(record)}};
-}
-
-bool has_text(const Json& row, const std::string& text) {
-  return std::any_of(row.items().begin(), row.items().end(), [&text](const auto& item) {
-    const Json& value = item.value();
-    return (value.is_string() ? value.template get<std::string>() : value.dump()).find(text) !=
-           std::string::npos;
-  });
 }
 
 Json moments(const flow::Record& record) {

@@ -11,9 +11,6 @@
 namespace isthmus::app {
 namespace {
 
-// What a worker copies and looks at in one task: tens of microseconds.
-constexpr uint32_t kCopiedAtOnce = 64;
-constexpr uint32_t kLookedAtAtOnce = 4096;
 constexpr size_t kMostRows = 4096;
 
 struct Connection {
@@ -33,7 +30,8 @@ template <typename Look>
 void for_each(Application& application, WorkerThread& worker, Look&& look) {
   std::array<Connection, kCopiedAtOnce> some;
   uint32_t place = 0;
-  for (bool done = false; !done;) {
+  bool done = false;
+  while (!done) {
     uint32_t n = 0;
     application.on_worker(worker, [&](gateway::Worker& on) {
       const tcp::Engine& engine = on.tcp();
@@ -65,12 +63,6 @@ Json row_of(const Connection& connection, uint64_t number) {
           {"mss", info.send_mss},
           {"retransmitted", info.retransmissions},
           {"limit", tcp::to_string(info.limit)}};
-}
-
-bool has_text(const Json& row, const std::string& text) {
-  return std::any_of(row.begin(), row.end(), [&text](const Json& value) {
-    return value.is_string() && value.get_ref<const std::string&>().find(text) != std::string::npos;
-  });
 }
 
 Json limit_of(const tcp::Info& info) {

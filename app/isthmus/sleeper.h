@@ -12,6 +12,9 @@
 
 namespace isthmus::app {
 
+// A thread with nothing to wait for still shows signs of life.
+inline constexpr timer::Duration kLongestSleep{1'000'000};
+
 class Sleeper {
  public:
   Sleeper();  // throws std::runtime_error

@@ -13,8 +13,6 @@ namespace {
 // Ports without a descriptor are looked at so often while the worker sleeps.
 constexpr timer::Duration kFirstNap{50};
 constexpr timer::Duration kLongestNap{4000};
-// A worker with nothing to wait for still shows signs of life.
-constexpr timer::Duration kLongestSleep{1'000'000};
 
 void add(std::atomic<uint64_t>& counter, uint64_t n) {
   counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);

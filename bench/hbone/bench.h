@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <string>
 
@@ -17,6 +19,13 @@ inline double cpu_seconds() {
   timespec time;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+// A rig that doesn't do what is measured gives no figure.
+inline void require(bool true_, const char* what) {
+  if (true_) return;
+  std::fprintf(stderr, "bench: %s\n", what);
+  std::abort();
 }
 
 // Seconds of CPU for a byte of payload, at each end.

@@ -17,12 +17,6 @@ namespace {
 using hbone::test::Node;
 using test::pools;
 
-void require(bool true_, const char* what) {
-  if (true_) return;
-  std::fprintf(stderr, "bench: %s\n", what);
-  std::abort();
-}
-
 // What a pod's connection is to the tunnel: bytes in buffers that are there, and a taker for any.
 class Endpoint final : public relay::Leg {
  public:

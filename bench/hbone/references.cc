@@ -20,12 +20,6 @@
 namespace isthmus::bench {
 namespace {
 
-void require(bool true_, const char* what) {
-  if (true_) return;
-  std::fprintf(stderr, "bench: %s\n", what);
-  std::abort();
-}
-
 template <tls::Direction direction>
 double gcm(uint32_t record, double seconds) {
   alignas(64) static uint8_t memory[tls::KeyStore::bytes_for(1)];

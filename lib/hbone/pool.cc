@@ -15,8 +15,7 @@ namespace {
 using Kind = Failure::Kind;
 using stats::Reason;
 
-constexpr uint16_t kConnected = 200;
-constexpr unsigned kExpirations = 256;
+constexpr unsigned kExpiredWaiters = 256;  // of waiters in one call
 
 // splitmix64's finalizer over the words of a key.
 uint64_t mix(uint64_t seed, uint64_t word) {
@@ -287,7 +286,7 @@ void Pool::tell() {
 }
 
 void Pool::advance(timer::Instant now) {
-  wheel_.advance(now, kExpirations, [this](timer::Wheel::Entry& entry) {
+  wheel_.advance(now, kExpiredWaiters, [this](timer::Wheel::Entry& entry) {
     engine_.parts_.reasons.count(Reason::hbone_answer_timeout);
     fail(static_cast<Waiter&>(entry), {Kind::tcp_timed_out, 0, true, Reason::hbone_answer_timeout});
   });

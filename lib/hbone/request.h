@@ -16,6 +16,9 @@ namespace isthmus::hbone {
 
 enum class Profile : uint8_t { istio_1_18, head };
 
+// The one answer that makes a tunnel: Envoy takes no other of the 2xx.
+inline constexpr uint16_t kConnected = 200;
+
 // A text of at most N bytes, held in place. Longer texts don't fit; nothing is ever cut.
 template <size_t N>
 class Text {

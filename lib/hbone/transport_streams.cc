@@ -10,7 +10,6 @@ namespace isthmus::hbone {
 using stats::Reason;
 
 namespace {
-constexpr uint16_t kConnected = 200;
 constexpr uint16_t kUnavailable = 503;
 }  // namespace
 

@@ -19,7 +19,6 @@ void Tunnel::touch() {
 }
 
 bool Tunnel::accept(std::span<const h2::Field> fields) {
-  constexpr uint16_t kConnected = 200;  // exactly: Envoy takes no other
   if (stream_ != nullptr && !transport_->h2_->respond(*stream_, kConnected, fields, false)) {
     return false;
   }

@@ -61,7 +61,7 @@ def main() -> int:
         readme.check(report)
     if wanted("lint"):
         left = max(TIDY_SECONDS, SECONDS - (time.monotonic() - started))
-        lint.tidy(report, "release", None if arguments.long else left)
+        lint.tidy(report, None if arguments.long else left)
     print(f"{time.monotonic() - started:.0f} s")
     return report.close()
 

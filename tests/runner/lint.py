@@ -63,16 +63,20 @@ def reasons_check(report: Report) -> None:
         report.ok("lint-reasons", f"{len(names)} reasons")
 
 
-def tidy(report: Report, flavour: str, seconds: float | None) -> None:
-    """Reads every file of the flavour's compile commands, those changed last first; with a limit,
-    what was not reached is a skip. The flavour must be built."""
-    commands = json.loads((ROOT / "build" / flavour / "compile_commands.json").read_text())
-    inputs = _dependencies(flavour)
+def tidy(report: Report, seconds: float | None) -> None:
+    """Reads every file that the build compiles, those changed last first; with a limit, what was
+    not reached is a skip."""
+    folder = ROOT / "build" / "tidy"  # configured, never built: each file by itself
+    if not (folder / "compile_commands.json").exists():
+        subprocess.run(["meson", "setup", folder, ROOT], stdout=subprocess.DEVNULL, check=True)
+    commands = json.loads((folder / "compile_commands.json").read_text())
     files = {}
     for command in commands:
         file = Path(os.path.normpath(Path(command["directory"]) / command["file"]))
-        if file.is_relative_to(ROOT) and not file.is_relative_to(ROOT / "build"):
-            files[file] = inputs.get(command["output"], [file])
+        if file.is_relative_to(ROOT) and not file.is_relative_to(folder):
+            searched = [Path(os.path.normpath(folder / path))
+                        for path in re.findall(r" -I(\S+)", command["command"])]
+            files[file] = _inputs(file, searched)
     order = sorted(files, key=lambda file: -file.stat().st_mtime)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "isthmus" / "tidy"
     cache.mkdir(parents=True, exist_ok=True)
@@ -85,7 +89,7 @@ def tidy(report: Report, flavour: str, seconds: float | None) -> None:
             return file, ""
         if end is not None and time.monotonic() > end:
             return file, None
-        done = subprocess.run(["clang-tidy-14", "--quiet", "-p", ROOT / "build" / flavour, file],
+        done = subprocess.run(["clang-tidy-14", "--quiet", "-p", folder, file],
                               capture_output=True, text=True, check=False)
         if done.returncode == 0:
             stamp.touch()
@@ -105,22 +109,16 @@ def tidy(report: Report, flavour: str, seconds: float | None) -> None:
                                  " limit")
 
 
-def _dependencies(flavour: str) -> dict[str, list[Path]]:
-    """Object file → the project's files that it was compiled from, as ninja recorded them."""
-    folder = ROOT / "build" / flavour
-    listing = subprocess.run(["ninja", "-C", folder, "-t", "deps"], capture_output=True, text=True,
-                             check=False).stdout
-    found: dict[str, list[Path]] = {}
-    output = ""
-    for line in listing.splitlines():
-        if match := re.match(r"(\S+): #deps", line):
-            output = match.group(1)
-            found[output] = []
-        elif line.startswith("    ") and output:
-            path = Path(os.path.normpath(folder / line.strip()))
-            if path.is_relative_to(ROOT):
-                found[output].append(path)
-    return found
+def _inputs(file: Path, searched: list[Path]) -> list[Path]:
+    """The file and the project's files that it includes, however deep."""
+    found = [file]
+    for path in found:
+        for name in re.findall(r'^#include "([^"]+)"', path.read_text(), re.MULTILINE):
+            places = (Path(os.path.normpath(folder / name)) for folder in (path.parent, *searched))
+            included = next((place for place in places if place.is_file()), None)
+            if included and included not in found:
+                found.append(included)
+    return sorted(found)
 
 
 def _digest(files: list[Path]) -> str:

@@ -13,11 +13,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-struct Shape {
-  unsigned workers;
-  bool kernel;
-};
-
 class Promise : public testing::TestWithParam<Shape> {
  protected:
   GatewayScenario scenario() const {

@@ -27,11 +27,6 @@ std::string replaced(std::string_view from, std::string_view to) {
   return mesh.replace(at, from.size(), to);
 }
 
-struct Shape {
-  unsigned workers;
-  bool kernel;
-};
-
 class Reload : public testing::TestWithParam<Shape> {
  protected:
   // Long flows, all of them under way. What stays on the node is fast and comes last.

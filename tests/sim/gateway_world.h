@@ -48,6 +48,12 @@ struct FlowPlan {
   timer::Duration start{};
 };
 
+// What a promise is tested with.
+struct Shape {
+  unsigned workers;  // of each gateway
+  bool kernel;
+};
+
 struct GatewayScenario {
   uint64_t seed = 1;
   unsigned workers = 1;  // of each gateway

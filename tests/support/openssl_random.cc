@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// RAND_METHOD is deprecated in favour of providers, which would be a library of its own here.
-#define OPENSSL_SUPPRESS_DEPRECATED
 #include "support/openssl_random.h"
 
 #include <openssl/rand.h>
@@ -32,7 +30,11 @@ void seed_openssl(uint64_t seed) {
       .status = status,
   };
   generator.seed(seed);
+// Deprecated in favour of providers, which would be a library of its own here.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
   RAND_set_rand_method(&method);
+#pragma GCC diagnostic pop
 }
 
 }  // namespace isthmus::test

@@ -50,7 +50,7 @@ class VtapQueue : public testing::Test {
     return rx_.receive(&frame, 1) == 1 ? frame : nullptr;
   }
   // A descriptor that refuses like an unattached TAP.
-  static int refusing() { return open("/dev/null", O_PATH | O_CLOEXEC); }
+  static int refusing() { return ::open("/dev/null", O_PATH | O_CLOEXEC); }
 
   Endpoint endpoint_;
   RxQueue rx_;
