@@ -10,7 +10,9 @@
 
 namespace isthmus::h2 {
 
-inline constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+// An array of its own: clang's address sanitizer gives each file another copy of a literal.
+inline constexpr char kPrefaceText[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+inline constexpr std::string_view kPreface{kPrefaceText, sizeof kPrefaceText - 1};
 inline constexpr uint32_t kFrameHeaderSize = 9;
 inline constexpr uint32_t kDefaultWindow = 65'535;
 inline constexpr uint32_t kMaxWindow = 0x7fffffff;

@@ -68,7 +68,8 @@ def tidy(report: Report, seconds: float | None) -> None:
     not reached is a skip."""
     folder = ROOT / "build" / "tidy"  # configured, never built: each file by itself
     if not (folder / "compile_commands.json").exists():
-        subprocess.run(["meson", "setup", folder, ROOT], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(["meson", "setup", folder, ROOT], stdout=subprocess.DEVNULL, check=True,
+                       env={**os.environ, "CC": "clang-14", "CXX": "clang++-14"})
     commands = json.loads((folder / "compile_commands.json").read_text())
     files = {}
     for command in commands:
