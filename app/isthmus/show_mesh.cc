@@ -63,7 +63,7 @@ Json service_rows(const mesh::Snapshot& mesh) {
 }
 
 Json policy_rows(const mesh::Snapshot& mesh) {
-  static const char* const kScopes[] = {"Global", "Namespace", "WorkloadSelector"};
+  static constexpr const char* kScopes[] = {"Global", "Namespace", "WorkloadSelector"};
   Json rows = Json::array();
   for (const auto& policy : mesh.model().policies) {
     rows.push_back(

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <tuple>
 #include <vector>
 
 #include "bench.h"
@@ -156,15 +155,16 @@ void Leg::turn(Ends& spent) {
     }
     client.round(pair_.now, pair_.wall);
   });
-  for (auto [from, to, sum] :
-       {std::tuple{&client, &server, &spent.server}, std::tuple{&server, &client, &spent.client}}) {
+  const auto cross = [&](auto& from, auto& to, double& sum) {
     std::vector<rte_mbuf*> packets;
-    carry(from->out, shape_.coalesced, packets);
-    timed(*sum, [&] {
-      for (rte_mbuf* packet : packets) to->receive(packet, pair_.now);
-      to->round(pair_.now, pair_.wall);
+    carry(from.out, shape_.coalesced, packets);
+    timed(sum, [&] {
+      for (rte_mbuf* packet : packets) to.receive(packet, pair_.now);
+      to.round(pair_.now, pair_.wall);
     });
-  }
+  };
+  cross(client, server, spent.server);
+  cross(server, client, spent.client);
 }
 
 }  // namespace

@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
                                         "256",         "--no-pci",      "--no-telemetry",
                                         "--no-shconf", "--log-level=3", prefix};
   std::vector<char*> eal;
+  eal.reserve(arguments.size());
   for (std::string& argument : arguments) eal.push_back(argument.data());
   if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) return 1;
   isthmus::bench::legs(seconds);

@@ -72,7 +72,7 @@ void finish(benchmark::State& state) {
 void seal(benchmark::State& state) {
   Pair pair;
   const std::vector<uint8_t> plain(static_cast<size_t>(state.range(0)), 7);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     packet::Chain out;
     benchmark::DoNotOptimize(pair.client.seal(plain, out));
   }
@@ -84,7 +84,7 @@ void seal_segments(benchmark::State& state) {
   Pair pair;
   const std::vector<uint8_t> plain(static_cast<size_t>(state.range(0)) - 9, 7);
   const uint8_t header[9] = {};
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     std::vector<packet::Chain> payloads;
     for (unsigned i = 0; i < kBatch; ++i) payloads.push_back(cut(plain, kSegment));
     packet::Chain out;
@@ -101,7 +101,7 @@ void seal_segments(benchmark::State& state) {
 void open(benchmark::State& state) {
   Pair pair;
   const std::vector<uint8_t> plain(static_cast<size_t>(state.range(0)), 7);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     packet::Chain sealed;
     for (unsigned i = 0; i < kBatch; ++i) pair.client.seal(plain, sealed);
     std::vector<uint8_t> wire(sealed.size());
@@ -126,7 +126,7 @@ void ipsec_mb(benchmark::State& state) {
   const uint8_t aad[5] = {};
   uint8_t tag[kTagSize];
   uint64_t sequence = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     gcm_whole<direction>(pair.layer.mgr(), *keys, Nonce(keys->iv, sequence++), aad, sizeof aad,
                          from.data(), to.data(), from.size(), tag);
     benchmark::DoNotOptimize(tag);
@@ -146,7 +146,7 @@ void openssl_evp_seal(benchmark::State& state) {
   const uint8_t aad[5] = {};
   int size = 0;
   EVP_EncryptInit_ex2(context, cipher, key.data(), iv, nullptr);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     ++iv[0];
     EVP_EncryptInit_ex2(context, nullptr, nullptr, iv, nullptr);
     EVP_EncryptUpdate(context, nullptr, &size, aad, sizeof aad);
@@ -162,7 +162,7 @@ void openssl_evp_seal(benchmark::State& state) {
 
 void key_update(benchmark::State& state) {
   Pair pair;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     packet::Chain out;
     benchmark::DoNotOptimize(pair.client.update_key(false, out));
   }
@@ -171,7 +171,8 @@ void key_update(benchmark::State& state) {
 void session_start(benchmark::State& state) {
   Pair pair;
   const SessionSecrets given = secrets(Role::client);
-  for (auto _ : state) benchmark::DoNotOptimize(pair.client.start(pair.layer, given));
+  for ([[maybe_unused]] auto _ : state)
+    benchmark::DoNotOptimize(pair.client.start(pair.layer, given));
 }
 
 // Both sides of a full handshake: P-256 certificates, X25519.
@@ -183,7 +184,7 @@ void handshake_both_sides(benchmark::State& state) {
   const auto store = make_test_store(*ca, {id}, {}, now - hours(1), now + hours(1));
   IdentityTable identities;
   const HandshakePolicy policy{{identities.intern(id)}};
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const auto credential = (*store.value)->find(id);
     Handshake client(Role::client, *store.value, credential, policy, identities, now);
     Handshake server(Role::server, *store.value, credential, {}, identities, now);
@@ -225,6 +226,7 @@ int main(int argc, char** argv) {
                                         "256",         "--no-pci",      "--no-telemetry",
                                         "--no-shconf", "--log-level=3", prefix};
   std::vector<char*> eal;
+  eal.reserve(arguments.size());
   for (std::string& argument : arguments) eal.push_back(argument.data());
   if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) return 1;
   benchmark::RunSpecifiedBenchmarks();

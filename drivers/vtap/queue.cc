@@ -158,7 +158,7 @@ ssize_t RxQueue::read_short(int fd, rte_mbuf*& frame) {
                        {frame != nullptr ? rte_pktmbuf_mtod(frame, void*) : nullptr, room},
                        {&beyond, sizeof beyond}};
   const ssize_t got = readv(fd, iov, 3);
-  if (got > static_cast<ssize_t>(kVnetHeader) && got <= static_cast<ssize_t>(kVnetHeader + room)) {
+  if (got > ssize_t{kVnetHeader} && got <= ssize_t{kVnetHeader} + room) {
     frame->data_len = static_cast<uint16_t>(got - kVnetHeader);
     frame->pkt_len = frame->data_len;
     frame->port = port_;

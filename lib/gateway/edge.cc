@@ -44,8 +44,8 @@ Edge::Edge(PacketIo& io, const packet::Pools& pools, stats::ReasonCounters& reas
       plan_(&plan),
       now_(now),
       errors_(pools_, kErrorsPerSecond, kErrorBurst) {
-  for (uint16_t i = 0; i < plan.interfaces.size(); ++i) {
-    const Interface& interface = plan.interfaces[i];
+  for (const Interface& interface : plan.interfaces) {
+    const auto i = static_cast<uint16_t>(&interface - plan.interfaces.data());
     const bool pod = interface.role == capture::PortRole::pod;
     auto exit = std::make_unique<Exit>(*this, i);
     exit->neighbours = std::make_unique<ip::Neighbours>(

@@ -17,7 +17,7 @@ void Handoff::Lane::Free::operator()(rte_ring* ring) const {
 Handoff::Handoff(unsigned workers, unsigned packets_per_ring, uint64_t bytes_per_ring)
     : workers_(workers),
       bytes_per_ring_(bytes_per_ring),
-      lanes_(workers * workers),
+      lanes_(size_t{workers} * workers),
       turns_(workers) {
   // The ring lives in ordinary memory: no other process looks at it, and no EAL is needed.
   const auto size = static_cast<size_t>(rte_ring_get_memsize(packets_per_ring));

@@ -21,7 +21,6 @@ namespace isthmus::gateway {
 namespace {
 
 using packet::Parsed;
-using packet::Tcp;
 using stats::Reason;
 
 constexpr uint16_t kBurst = 64;

@@ -15,7 +15,7 @@ namespace {
 constexpr std::string_view kBody = "This port speaks HBONE: use CONNECT.\n";
 
 // A list so far over the limit that decoding it any further is not worth it (an HPACK bomb).
-constexpr uint64_t kHopelessList = 4 * kMaxHeaderList;
+constexpr uint64_t kHopelessList = uint64_t{4} * kMaxHeaderList;
 
 }  // namespace
 

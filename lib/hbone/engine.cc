@@ -239,10 +239,11 @@ void Engine::deliver(Tunnel& tunnel, uint8_t events) {
       }
       return;
     }
+    Pool& pool = *pool_;  // which opened it. NOLINT(clang-analyzer-core.NonNullParamChecker)
     if ((events & Tunnel::kAnswer) != 0) {
-      pool_->on_answer(tunnel);
+      pool.on_answer(tunnel);
     } else if ((events & Tunnel::kAborted) != 0) {
-      pool_->on_reset(tunnel);
+      pool.on_reset(tunnel);
     }
     if (!tunnel.answered_) return;
   }

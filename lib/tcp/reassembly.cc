@@ -208,7 +208,7 @@ Seq Reassembly::deliver(GapPool& pool, const packet::Pools& buffers, Seq next,
       rest.drop_front(end - start);
     } else {
       rest.drop_back(beyond - start);
-      front = std::move(rest);
+      std::swap(front, rest);
     }
     if (!front.empty()) added += append_received(queue, std::move(front), buffers.small);
     take_first(pool, buffers, queue, added);

@@ -32,7 +32,7 @@ bool is_syn(const Carried& packet) {
 
 }  // namespace
 
-NodeKernel::NodeKernel(const Config& config, Peer::ToGateway to_gateway, Send out)
+NodeKernel::NodeKernel(const Config& config, const Peer::ToGateway& to_gateway, Send out)
     : config_(config),
       out_(std::move(out)),
       to_gateway_(to_gateway),

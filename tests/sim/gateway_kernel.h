@@ -29,7 +29,7 @@ class NodeKernel {
   using Send = std::function<void(Carried&&)>;
 
   // out: to whoever has the packet's destination, pod or network.
-  NodeKernel(const Config& config, Peer::ToGateway to_gateway, Send out);
+  NodeKernel(const Config& config, const Peer::ToGateway& to_gateway, Send out);
 
   void from_pod(Carried&& packet);
   void from_network(Carried&& packet);

@@ -129,8 +129,8 @@ void World::make_gateway(int side) {
     routes.push_back(test::make_route(address, i, "", "169.254.1.1"));
   }
   Side& here = sides_[side];
-  for (uint16_t i = 0; i < plan->interfaces.size(); ++i) {
-    auto& interface = plan->interfaces[i];
+  for (auto& interface : plan->interfaces) {
+    const auto i = static_cast<uint16_t>(&interface - plan->interfaces.data());
     interface.can_checksum = interface.can_segment = scenario_.offload;
     Peer::Config config{.mac = peer_mac(side, i),
                         .addresses = {i == 0 ? ip(network + ".2") : interface.pod_address},

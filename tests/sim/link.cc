@@ -35,7 +35,7 @@ rte_mbuf* mbuf_of(const std::vector<uint8_t>& bytes, const packet::Pools& pools)
 // It carries the end of what its sender had to say.
 bool ends_a_flight(const std::vector<uint8_t>& packet) {
   const bool v4 = packet[0] >> 4 == 4;
-  const size_t l3 = v4 ? (packet[0] & 0xfu) * 4 : sizeof(Ipv6);
+  const size_t l3 = v4 ? size_t{packet[0] & 0xfu} * 4 : sizeof(Ipv6);
   if ((v4 ? packet[9] : packet[6]) != packet::kProtoTcp || packet.size() < l3 + sizeof(Tcp)) {
     return false;
   }

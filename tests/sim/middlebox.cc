@@ -64,7 +64,7 @@ bool is_tcp(const std::vector<uint8_t>& packet, size_t l3) {
 }
 
 size_t l3_length(const std::vector<uint8_t>& packet) {
-  return packet[0] >> 4 == 4 ? (packet[0] & 0xfu) * 4 : sizeof(Ipv6);
+  return packet[0] >> 4 == 4 ? size_t{packet[0] & 0xfu} * 4 : sizeof(Ipv6);
 }
 
 void set_ecn(std::vector<uint8_t>& packet, uint8_t codepoint) {

@@ -16,7 +16,7 @@ using packet::Tcp;
 
 std::string describe(const std::vector<uint8_t>& bytes) {
   const bool v4 = bytes[0] >> 4 == 4;
-  const size_t l3 = v4 ? (bytes[0] & 0xfu) * 4 : sizeof(Ipv6);
+  const size_t l3 = v4 ? size_t{bytes[0] & 0xfu} * 4 : sizeof(Ipv6);
   const uint8_t protocol = v4 ? bytes[9] : bytes[6];
   if (protocol != packet::kProtoTcp || bytes.size() < l3 + sizeof(Tcp)) {
     return fmt::format("protocol {} length {}", protocol, bytes.size());

@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
                                    "--no-pci", "--no-telemetry", "--no-shconf", "-l",
                                    "0",        "--log-level=3",  prefix};
   std::vector<char*> eal;
+  eal.reserve(args.size());
   for (auto& arg : args) eal.push_back(arg.data());
   if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) {
     fprintf(stderr, "EAL did not start\n");

@@ -138,7 +138,7 @@ Bytes PacketSocket::receive_tcp(VnetHeader& vnet) const {
     socklen_t length = sizeof(from);
     const ssize_t got = recvfrom(fd_, message.data(), message.size(), 0,
                                  reinterpret_cast<sockaddr*>(&from), &length);
-    if (got < static_cast<ssize_t>(kVnetHeader + kTcpHeaders)) continue;
+    if (got < ssize_t{kVnetHeader} + kTcpHeaders) continue;
     if (from.sll_pkttype == PACKET_OUTGOING) continue;
     message.resize(static_cast<size_t>(got));
     memcpy(&vnet, message.data(), kVnetHeader);

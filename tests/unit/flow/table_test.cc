@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "flow/table.h"
 
+#include <array>
 #include <gtest/gtest.h>
 #include <set>
 #include <vector>
@@ -84,8 +85,8 @@ TEST(FlowTable, AReusedPlaceStartsClean) {
 
 TEST(FlowTable, IterationInBoundedStepsSeesEveryRecordOnce) {
   Table table(0, 1, 16, 4);
-  std::vector<Record*> open;
-  for (int i = 0; i < 10; ++i) open.push_back(table.open(at(i)));
+  std::array<Record*, 10> open;
+  for (int i = 0; i < 10; ++i) open[i] = table.open(at(i));
   for (int i = 0; i < 6; ++i) table.close(open[i], at(50));  // the first two are given up
   const auto records = all(table);
   ASSERT_EQ(records.size(), 8u);

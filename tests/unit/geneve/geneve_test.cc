@@ -234,11 +234,11 @@ TEST_F(Endpoints, IstioArpInsideTheTunnelIsAnsweredThroughIt) {
 }
 
 TEST_F(Endpoints, OtherArpInsideTheTunnelIsIgnored) {
-  const char* kMessages[] = {
+  const char* messages[] = {
       "0001 0800 06 04 0001 7a5b1c9d4e6f c0a87f01 000000000000 c0a87e02",  // the other tunnel's
       "0001 0800 06 04 0001 7a5b1c9d4e6f c0a87f01 000000000000 c0a87f03",
       "0001 0800 06 04 0002 7a5b1c9d4e6f c0a87f01 000000000000 c0a87f02"};  // a reply
-  for (const auto* message : kMessages) {
+  for (const auto* message : messages) {
     rte_mbuf* mbuf = test::to_mbuf(hex(message));
     rte_mbuf* reply = nullptr;
     EXPECT_EQ(endpoints_.answer_arp(mbuf, tunnelled("10.244.1.1", "10.244.1.9", 1001),

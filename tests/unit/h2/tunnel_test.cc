@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 // Two connections back to back: tunnels, credits, ends, drains; cut at random by seed.
+#include <array>
 #include <gtest/gtest.h>
 #include <numeric>
 
@@ -206,8 +207,8 @@ TEST(Tunnel, OneDataFrameFillsOneRecord) {
 
 TEST(Tunnel, AShortMessageWaitsForAtMostOneFrameOfEachBulkStream) {
   Loop loop(1);
-  std::vector<Stream*> bulk;
-  for (int i = 0; i < 10; ++i) bulk.push_back(loop.connect());
+  std::array<Stream*, 10> bulk;
+  for (Stream*& stream : bulk) stream = loop.connect();
   Stream* quick = loop.connect();
   for (Stream* stream : bulk) loop.client.write(*stream, pattern(200'000));
   // Every bulk stream has had its turn; then the short message comes.

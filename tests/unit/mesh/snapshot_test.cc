@@ -309,8 +309,8 @@ TEST(WaypointChoice, ItsIdentityIsThatOfAnyPodBehindIt) {
   const Mesh mesh(kWaypoints);
   const GatewayAddress by_name{NamespacedHostname{"default", "wp.example"}, 15008};
   const GatewayAddress by_unhealthy{NetworkAddress{"", ip("10.0.3.2")}, 15008};
-  constexpr std::string_view wp = "spiffe://cluster.local/ns/default/sa/wp";
-  constexpr std::string_view app = "spiffe://cluster.local/ns/default/sa/app";
+  const std::string_view wp = "spiffe://cluster.local/ns/default/sa/wp";
+  const std::string_view app = "spiffe://cluster.local/ns/default/sa/app";
   EXPECT_TRUE(mesh->is_waypoint_identity(by_name, "default", wp));
   EXPECT_TRUE(mesh->is_waypoint_identity(by_unhealthy, "default", wp));
   EXPECT_FALSE(mesh->is_waypoint_identity(by_name, "default", app));

@@ -11,8 +11,6 @@
 namespace isthmus::proxy {
 namespace {
 
-using mesh::Profile;
-using test::at;
 using test::ip;
 
 std::string shown(std::string_view text) {

@@ -46,7 +46,7 @@ class InboundTest : public testing::Test {
     std::string_view to;
     std::string_view peer = kClient;
     std::string_view method = "CONNECT";
-    std::string_view forwarded = "";
+    std::string_view forwarded;
     std::string_view from = "10.0.1.1:4000";
   };
   InboundDecision decide(Profile profile, const Asked& asked) {

@@ -11,7 +11,8 @@ namespace {
 
 SegmentOptions parse(const test::Bytes& bytes, bool syn, bool expect = true) {
   SegmentOptions options;
-  const std::vector<uint8_t> exact(bytes);  // its own allocation: a sanitizer sees any overrun
+  const std::vector<uint8_t> exact(
+      bytes.begin(), bytes.end());  // its own allocation: a sanitizer sees any overrun
   EXPECT_EQ(parse_options(exact, syn, options), expect);
   return options;
 }
