@@ -239,7 +239,7 @@ void Engine::deliver(Tunnel& tunnel, uint8_t events) {
       }
       return;
     }
-    Pool& pool = *pool_;  // which opened it. NOLINT(clang-analyzer-core.NonNullParamChecker)
+    Pool& pool = *pool_;  // which opened it. NOLINT(clang-analyzer-core.NullDereference)
     if ((events & Tunnel::kAnswer) != 0) {
       pool.on_answer(tunnel);
     } else if ((events & Tunnel::kAborted) != 0) {
