@@ -57,13 +57,13 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
       flight_->reno_sacked -= std::min(flight_->reno_sacked, acked > mss_ ? acked - mss_ : 0);
     }
   }
-  if (acked != 0 || snd_wnd_ == 0) progress_at_ = core_->now;
+  if (acked != 0 || snd_wnd_ == 0) progress_at_ = Moment(core_->now);
   if (window_changed && snd_wnd_ != 0) {
     if (!was_outstanding) backoff_ = 0;  // the persist timer's
     stalled_ = false;
   } else if (snd_wnd_ == 0 && !stalled_) {
     stalled_ = true;
-    stalled_at_ = core_->now;
+    stalled_at_ = Moment(core_->now);
   }
 
   if (probe_out_)
@@ -147,9 +147,9 @@ void Connection::undo_if_spurious(const Incoming& segment) {
       !seq_lt(segment.options.echo, flight_->retransmitted_at)) {
     return;
   }
-  ++spurious_;
+  count_up(spurious_);
   ++core_->stats.spurious_recoveries;
-  congestion_.undo();
+  congestion_.undo(flight_->before);
   flight_->board.unmark_losses(core_->records);
   phase_ = Phase::open;
 }
@@ -243,7 +243,7 @@ void Connection::enter_recovery() {
   flight_->recovery_point = snd_nxt_;
   undo_possible_ = false;
   flight_->retransmitted_at = 0;
-  congestion_.on_loss(core_->now);
+  flight_->before = congestion_.on_loss(core_->now);
   tell_reduced_ = ecn_;
   flight_->prr_delivered = 0;
   flight_->prr_out = 0;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tcp/moment.h"
+
 namespace isthmus::tcp {
 namespace {
 
@@ -21,8 +23,12 @@ constexpr uint8_t kRttSamples = 8;
 constexpr uint32_t kSlowDivisor = 4;
 constexpr uint8_t kSlowRounds = 5;
 
-float seconds(timer::Duration duration) {
-  return static_cast<float>(duration.count()) * 1e-6F;
+// An epoch's age stops here, long after its growth has reached any window that there is: beyond 71
+// minutes it would begin anew.
+constexpr uint32_t kOldestEpoch = 1'800'000'000;
+
+float as_seconds(int64_t microseconds) {
+  return static_cast<float>(microseconds) * 1e-6F;
 }
 
 }  // namespace
@@ -45,14 +51,13 @@ void Congestion::set_window(uint32_t bytes) {
 }
 
 void Congestion::on_ack(const AckSample& ack) {
-  const timer::Duration since = ack.now - last_ack_;
-  last_ack_ = ack.now;
+  const uint32_t now = micros(ack.now);
+  const uint32_t since = now - last_ack_;
+  last_ack_ = now;
   if (threshold_ == UINT32_MAX) look_at_round(ack);
   if (!ack.limited) {
     // Time in which nothing was tried must not count as growth (RFC 9438 section 4.2).
-    if (threshold_ != UINT32_MAX && cubic_.epoch != timer::Instant()) {
-      cubic_.epoch = std::min(ack.now, cubic_.epoch + since);
-    }
+    if (in_epoch_) cubic_.epoch += std::min(since, now - cubic_.epoch);
     return;
   }
   uint32_t acked = ack.acked;
@@ -122,8 +127,10 @@ void Congestion::grow_cubic(uint32_t acked, const AckSample& ack) {
   Cubic& c = cubic_;
   const float mss = static_cast<float>(mss_);
   const float window = static_cast<float>(window_) / mss;
-  if (c.epoch == timer::Instant()) {
-    c.epoch = ack.now;
+  const uint32_t now = micros(ack.now);
+  if (!in_epoch_) {
+    in_epoch_ = true;
+    c.epoch = now;
     c.w_est = window;
     if (window < c.w_max) {
       c.k = std::cbrt((c.w_max - window) / kC);
@@ -135,13 +142,16 @@ void Congestion::grow_cubic(uint32_t acked, const AckSample& ack) {
   const float segments = static_cast<float>(acked) / mss;
   // Reno-friendly estimate, section 4.3: as fast as Reno once it is where the loss was.
   c.w_est += (c.w_est < c.prior ? kAlpha : 1.0F) * segments / window;
-  const float t = seconds(ack.now - c.epoch);
+  const uint32_t age = std::min(now - c.epoch, kOldestEpoch);
+  c.epoch = now - age;
+  const float t = as_seconds(age);
   const auto cubic = [&](float at) { return kC * (at - c.k) * (at - c.k) * (at - c.k) + c.w_max; };
   float target;
   if (cubic(t) < c.w_est) {
     target = std::max(window, c.w_est);
   } else {
-    const float aim = std::clamp(cubic(t + seconds(ack.smoothed_rtt)), window, 1.5F * window);
+    const float aim =
+        std::clamp(cubic(t + as_seconds(ack.smoothed_rtt.count())), window, 1.5F * window);
     target = window + (aim - window) / window * segments;
   }
   // At most what slow start would add.
@@ -152,10 +162,10 @@ void Congestion::grow_cubic(uint32_t acked, const AckSample& ack) {
   credit_ %= 256;
 }
 
-void Congestion::remember() {
+Congestion::Before Congestion::remember() {
   const bool first = threshold_ == UINT32_MAX;
-  before_ = {window_, threshold_, first ? 0 : cubic_.w_max};
   if (first) cubic_ = {};  // slow start has ended, and HyStart++ with it
+  return {window_, threshold_, cubic_.w_max};
 }
 
 void Congestion::reduce() {
@@ -166,7 +176,7 @@ void Congestion::reduce() {
       // Fast convergence, section 4.7: a flow whose peak falls makes room for newer ones.
       cubic_.w_max = window < cubic_.w_max ? window * (1 + kBeta) / 2 : window;
       threshold_ = static_cast<uint32_t>(static_cast<float>(window_) * kBeta);
-      cubic_.epoch = {};
+      in_epoch_ = false;
       break;
     }
     case CongestionControl::reno:
@@ -177,30 +187,32 @@ void Congestion::reduce() {
   credit_ = 0;
 }
 
-void Congestion::on_loss(timer::Instant now) {
-  remember();
+Congestion::Before Congestion::on_loss(timer::Instant now) {
+  const Before before = remember();
   reduce();
-  last_ack_ = now;
+  last_ack_ = micros(now);
+  return before;
 }
 
-void Congestion::on_timeout(uint32_t in_flight, timer::Instant now) {
-  remember();
+Congestion::Before Congestion::on_timeout(uint32_t in_flight, timer::Instant now) {
+  const Before before = remember();
   // What was really in flight bounds what the path has shown to carry (RFC 5681 equation 4).
   window_ = std::min(window_, std::max<uint32_t>(in_flight, 2u * mss_));
   reduce();
-  last_ack_ = now;
+  last_ack_ = micros(now);
   set_window(mss_);
+  return before;
 }
 
-void Congestion::undo() {
-  threshold_ = before_.threshold;
+void Congestion::undo(const Before& before) {
+  threshold_ = before.threshold;
+  in_epoch_ = false;
   if (threshold_ == UINT32_MAX) {
     hystart_ = {.last_min = UINT32_MAX, .current_min = UINT32_MAX};
   } else {
-    cubic_.w_max = before_.w_max;
-    cubic_.epoch = {};
+    cubic_.w_max = before.w_max;
   }
-  set_window(std::max(window_, before_.window));
+  set_window(std::max(window_, before.window));
 }
 
 void Congestion::on_idle(unsigned timeouts) {
@@ -208,7 +220,7 @@ void Congestion::on_idle(unsigned timeouts) {
   if (!first) threshold_ = std::max(threshold_, window_ / 4 * 3);
   const uint32_t floor = std::min(window_, initial_window());
   while (timeouts-- > 0 && window_ > floor) window_ = std::max(window_ / 2, floor);
-  restart_epoch();
+  in_epoch_ = false;
 }
 
 }  // namespace isthmus::tcp

@@ -40,17 +40,23 @@ class Congestion {
   uint32_t initial_window() const;
 
   void on_ack(const AckSample& ack);
+  // What an event changes, for undo(): kept only as long as that may come.
+  struct Before {
+    uint32_t window = 0;
+    uint32_t threshold = 0;
+    float w_max = 0;
+  };
   // A loss was detected by other means than the timer: the threshold falls, the window follows by
   // the recovery algorithm's set_window().
-  void on_loss(timer::Instant now);
-  void on_timeout(uint32_t in_flight, timer::Instant now);
+  Before on_loss(timer::Instant now);
+  Before on_timeout(uint32_t in_flight, timer::Instant now);
   // As another instance left it; what it had learnt of time begins anew.
   void resume(uint32_t window, uint32_t threshold) {
     threshold_ = threshold;
     set_window(window);
   }
   // The last event was none: as it was before.
-  void undo();
+  void undo(const Before& before);
   // Recovery steers the window itself (RFC 6937).
   void set_window(uint32_t bytes);
   // Nothing was sent for so many timeouts: the old window means less and less.
@@ -73,19 +79,16 @@ class Congestion {
     float w_max;
     float k;
     float w_est;
-    float prior;           // cwnd_prior
-    timer::Instant epoch;  // zero: the next ACK starts one
+    float prior;     // cwnd_prior
+    uint32_t epoch;  // low bits of microseconds; valid while in_epoch_
   };
 
-  void remember();
+  Before remember();
   void reduce();
   void grow_slow_start(uint32_t acked);
   void look_at_round(const AckSample& ack);
   void grow_cubic(uint32_t acked, const AckSample& ack);
   void grow_reno(uint32_t acked);
-  void restart_epoch() {
-    if (threshold_ != UINT32_MAX) cubic_.epoch = {};
-  }
 
   uint32_t window_ = 0;
   uint32_t threshold_ = UINT32_MAX;
@@ -93,18 +96,16 @@ class Congestion {
   uint32_t credit_ = 0;  // acknowledged bytes that have not made up a segment of growth yet
   uint16_t mss_ = 536;
   CongestionControl algorithm_ = CongestionControl::cubic;
-  timer::Instant last_ack_{};
+  bool in_epoch_ = false;  // of CUBIC; otherwise the next ACK starts one
+  // Low bits of microseconds, as the epoch: both are looked at within a retransmission timeout, as
+  // after a longer pause either the timer has expired or an idle connection has started again, and
+  // with it the epoch.
+  uint32_t last_ack_ = 0;
   // The first while the threshold is unset, the second from then on.
   union {
     HyStart hystart_;
     Cubic cubic_ = {};
   };
-
-  struct Before {
-    uint32_t window = 0;
-    uint32_t threshold = 0;
-    float w_max = 0;
-  } before_;
 };
 
 }  // namespace isthmus::tcp

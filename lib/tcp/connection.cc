@@ -82,7 +82,8 @@ void Connection::open(Core& core, uint32_t index, const packet::Endpoint& local,
   options_ = Policy(options);
   flight_ = core.flights.none();
   disorder_ = core.disorders.none();
-  opened_at_ = last_received_ = last_sent_ = progress_at_ = core.now;
+  last_received_ = last_sent_ = progress_at_ = Moment(core.now);
+  opened_at_ = seconds(core.now);
   taken_since_ = micros(core.now);
   receive_buffer_ = core.config.receive_buffer;
   receive_mss_ = mss_for(local, options.mtu);
@@ -155,10 +156,13 @@ void Connection::on_established() {
   ++core_->stats.established;
   syn_due_ = false;
   timeout_at_ = timer::kNever;
-  progress_at_ = core_->now;
+  progress_at_ = Moment(core_->now);
   count_half_open(false);
   // RFC 6298 section 2: the handshake is the first measurement, unless it was repeated.
-  if (backoff_ == 0 && !by_cookie_) rtt_.sample(core_->now - syn_sent_at_, core_->now);
+  if (backoff_ == 0 && !by_cookie_) {
+    rtt_.sample(timer::Duration(micros(core_->now) - syn_sent_at_), core_->now);
+  }
+  taken_since_ = micros(core_->now);
   backoff_ = 0;
   want_write_ = send_room() == 0;
   raise(kConnected);
@@ -189,8 +193,10 @@ void Connection::fail(Failure failure) {
 bool Connection::take_flight() {
   if (flight_ != core_->flights.none()) return true;
   Flight* taken = core_->flights.take();
-  if (taken != nullptr) flight_ = taken;
-  return taken != nullptr;
+  if (taken == nullptr) return false;
+  flight_ = taken;
+  flight_->board.resume(reordering_);
+  return true;
 }
 
 bool Connection::take_disorder() {
@@ -200,12 +206,9 @@ bool Connection::take_disorder() {
   return taken != nullptr;
 }
 
-// What RACK has learnt of the path's reordering is worth the memory.
 void Connection::release_flight() {
-  if (flight_ == core_->flights.none() || phase_ != Phase::open || probe_out_ ||
-      !flight_->board.forgettable()) {
-    return;
-  }
+  if (flight_ == core_->flights.none() || phase_ != Phase::open || probe_out_) return;
+  reordering_ = flight_->board.reordering();
   core_->flights.give(std::exchange(flight_, core_->flights.none()));
 }
 
@@ -368,7 +371,7 @@ void Connection::send(packet::Chain&& data) {
   if (unsent_ == 0) {
     unsent_segment_ = bytes.head();
     unsent_data_ = rte_pktmbuf_mtod(bytes.head(), const uint8_t*);
-    if (snd_una_ == snd_nxt_) progress_at_ = core_->now;
+    if (synchronized() && snd_una_ == snd_nxt_) progress_at_ = Moment(core_->now);
   }
   unsent_ += bytes.size();
   core_->queued += bytes.size();
@@ -415,7 +418,7 @@ void Connection::complete_accept() {
   held_ = false;
   syn_due_ = true;
   count_half_open(true);
-  opened_at_ = core_->now;  // the client's ACK has its own time
+  progress_at_ = Moment(core_->now);  // the client's ACK has its own time
   mark_ready();
   arm();
 }

@@ -13,6 +13,7 @@
 #include "stats/reason.h"
 #include "tcp/congestion.h"
 #include "tcp/flight.h"
+#include "tcp/moment.h"
 #include "tcp/options.h"
 #include "tcp/policy.h"
 #include "tcp/rtt.h"
@@ -99,7 +100,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   friend class Core;
   friend class Engine;
 
-  static constexpr size_t kHotBytes = 448;
+  static constexpr size_t kHotBytes = 384;
 
   enum class Phase : uint8_t { open, recovery, loss };  // of loss recovery
   enum class LossTimer : uint8_t { none, timeout, probe, reorder, persist };
@@ -255,29 +256,27 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void on_persist();
   void on_lifetime();
   timer::Instant lifetime_deadline() const;
+  timer::Instant soon(uint32_t deadline) const;
   timer::Duration retransmission_timeout() const;
 
-  // Instants in 32 bits, for differences that are smaller than 71 minutes or 136 years.
-  static uint32_t micros(timer::Instant instant) {
-    return static_cast<uint32_t>(instant.time_since_epoch().count());
-  }
-  static uint32_t seconds(timer::Instant instant) {
-    return static_cast<uint32_t>(instant.time_since_epoch().count() / 1'000'000);
+  static void count_up(uint16_t& counter) {
+    if (counter != UINT16_MAX) ++counter;
   }
 
-  // Four lines that each received segment touches, after the wheel's entry.
+  // kHotBytes that segments touch, with the wheel's entry before them.
   Core* core_ = nullptr;
   Handler* handler_ = nullptr;
-  timer::Instant loss_at_ = timer::kNever;
-  timer::Instant ack_at_ = timer::kNever;
+  Flight* flight_ = nullptr;      // of the pool while data is unacknowledged
+  Disorder* disorder_ = nullptr;  // of the pool while bytes are missing
 
   packet::Endpoint local_;
   packet::Endpoint remote_;
   uint32_t next_ready_ = UINT32_MAX;
   uint32_t index_ = 0;
   uint32_t ts_offset_ = 0;
-  Flight* flight_ = nullptr;      // of the pool while data is unacknowledged
-  Disorder* disorder_ = nullptr;  // of the pool while bytes are missing
+  timer::Instant loss_at_ = timer::kNever;
+  uint32_t ack_at_ = 0;   // valid while ack_delayed_
+  Moment last_received_;  // for timers and people: the peer's last acceptable segment
 
   Seq rcv_nxt_ = 0;
   Seq rcv_edge_ = 0;       // right edge of the window as offered; never moves back
@@ -289,13 +288,12 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   uint32_t max_snd_wnd_ = 0;
   Seq snd_wl1_ = 0;
   Seq snd_wl2_ = 0;
-  uint32_t unsent_ = 0;  // bytes of the send queue behind snd_nxt
-  uint16_t mss_ = 536;   // payload of a full segment that is sent
+  Seq irs_ = 0;
+  uint16_t mss_ = 536;  // payload of a full segment that is sent
   uint16_t events_ = 0;
   State state_ = State::closed;
-  Phase phase_ = Phase::open;
-  uint8_t snd_scale_ = 0;
-  uint8_t rcv_scale_ = 0;
+  uint8_t snd_scale_ : 4 = 0;
+  uint8_t rcv_scale_ : 4 = 0;
   bool timestamps_ : 1 = false;
   bool sack_ : 1 = false;
   bool scaling_ : 1 = false;
@@ -331,59 +329,65 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   bool syn_repeated_ : 1 = false;
   bool half_open_ : 1 = false;  // counted as such
   bool by_cookie_ : 1 = false;  // nobody knows when the SYN-ACK left
-  LossTimer loss_timer_ = LossTimer::none;
+  Phase phase_ : 2 = Phase::open;
+  LossTimer loss_timer_ : 3 = LossTimer::none;
   Failure failure_ = Failure::none;
   uint8_t backoff_ = 0;
   uint8_t dup_acks_ = 0;
   uint8_t quick_acks_ = 0;
   uint8_t keepalives_out_ = 0;
+  Scoreboard::Reordering reordering_;  // valid while there is no Flight
+  uint16_t full_mss_ = 0;  // what mss_ was before the path seemed to be smaller; zero: it didn't
 
-  packet::Chain receive_queue_;
-  timer::Instant last_received_{};
-  uint32_t taken_since_ = 0;   // microseconds
-  uint32_t ts_recent_at_ = 0;  // seconds
-  uint32_t receive_buffer_ = 0;
-  uint32_t receive_occupied_ = 0;  // by the buffers of receive_queue_
-  uint32_t taken_ = 0;             // by the user in this measuring interval
+  // What follows a chain takes the last bytes of its last word.
+  [[no_unique_address]] packet::Chain receive_queue_;
   uint32_t unacked_bytes_ = 0;     // received since the last ACK
-  Seq irs_ = 0;
+  uint32_t receive_occupied_ = 0;  // by the buffers of receive_queue_
+  uint32_t receive_buffer_ = 0;
+  uint32_t taken_ = 0;  // by the user in this measuring interval
+  union {
+    uint32_t syn_sent_at_;      // during the handshake
+    uint32_t taken_since_ = 0;  // from its end on
+  };
+  uint32_t ts_recent_at_ = 0;   // seconds
   uint16_t receive_mss_ = 536;  // largest segment to expect
   uint16_t peer_mss_ = 536;
 
   // What a segment that is sent touches besides.
-  packet::Chain send_queue_;
-  rte_mbuf* unsent_segment_ =
-      nullptr;  // of the send queue, where snd_nxt lies; valid while unsent_
+  [[no_unique_address]] packet::Chain send_queue_;
+  uint32_t unsent_ = 0;  // bytes of the send queue behind snd_nxt
+  // Of the send queue, where snd_nxt lies; valid while unsent_.
+  rte_mbuf* unsent_segment_ = nullptr;
   const uint8_t* unsent_data_ = nullptr;
   timer::Instant timeout_at_ = timer::kNever;  // when the retransmission timer is due
-  timer::Instant last_sent_{};
-  timer::Instant progress_at_{};  // last time snd_una moved or the queue was empty
+  Moment last_sent_;                           // data or SYN
+  // Last time snd_una moved or the queue was empty; before the end of the handshake, its beginning.
+  Moment progress_at_;
+  Seq iss_ = 0;
+  uint16_t rcv_wraps_ = 0;  // times rcv_nxt_ passed irs_, for the count of bytes
+  uint16_t snd_wraps_ = 0;  // and snd_una_ iss_
 
   Congestion congestion_;
   RttEstimator rtt_;
   Policy options_;
 
   // Rarely.
-  timer::Instant stalled_at_{};  // when the peer's window was shut; valid while stalled_
-  timer::Instant retry_at_ = timer::kNever;  // after a mempool was empty; valid while blocked
-  uint64_t cookie_ = 0;
-  Seq iss_ = 0;
-  Seq fin_at_ = 0;
   uint16_t challenges_left_ = 0;
-  uint16_t full_mss_ = 0;   // what mss_ was before the path seemed to be smaller; zero: it didn't
-  uint32_t raise_at_ = 0;   // seconds
-  uint16_t rcv_wraps_ = 0;  // times rcv_nxt_ passed irs_, for the count of bytes
-  uint16_t snd_wraps_ = 0;  // and snd_una_ iss_
-  timer::Instant challenges_since_{};
-  timer::Instant opened_at_{};
-  timer::Instant syn_sent_at_{};
+  uint16_t timeouts_ = 0;                   // it and the last two stop at their largest value
+  uint32_t challenge_second_ = UINT32_MAX;  // that challenges_left_ is of
+  uint32_t opened_at_ = 0;                  // seconds
+  uint64_t cookie_ = 0;
   uint64_t bytes_retransmitted_ = 0;
   uint32_t retransmissions_ = 0;
-  uint32_t timeouts_ = 0;
-  uint32_t tail_probes_ = 0;
-  uint32_t spurious_ = 0;
+  Moment stalled_at_;      // when the peer's window was shut; valid while stalled_
+  uint32_t retry_at_ = 0;  // after a mempool was empty; valid while blocked_by_buffers_
+  uint32_t raise_at_ = 0;  // seconds
+  Seq fin_at_ = 0;
+  uint16_t tail_probes_ = 0;
+  uint16_t spurious_ = 0;
 };
-// What an idle connection occupies, with one to four slots of 8 bytes in the table.
-static_assert(sizeof(Connection) <= size_t{9} * 64);
+// What an idle connection occupies with its timer, beside at most four slots of 8 bytes in the
+// table: no more than 512 bytes in all.
+static_assert(sizeof(Connection) + size_t{4} * 8 <= 512);
 
 }  // namespace isthmus::tcp

@@ -23,8 +23,12 @@ void write_bytes(StateWriter& writer, const packet::Chain& chain) {
   if (writer.fits()) chain.copy_out(0, {to, chain.size()});
 }
 
-uint64_t age(timer::Instant now, timer::Instant then) {
-  return static_cast<uint64_t>(std::max<int64_t>((now - then).count(), 0));
+uint64_t age(timer::Instant now, Moment then) {
+  return static_cast<uint64_t>(std::max<int64_t>((now - then.instant(now)).count(), 0));
+}
+
+uint16_t counter(uint32_t saved) {
+  return static_cast<uint16_t>(std::min<uint32_t>(saved, UINT16_MAX));
 }
 
 }  // namespace
@@ -149,7 +153,7 @@ void Connection::leave() {
 void Connection::restore_numbers(const SavedConnection& s) {
   const timer::Instant now = core_->now;
   const auto flag = [&s](SavedFlag bit) { return (s.flags & bit) != 0; };
-  const auto ago = [now](uint64_t micros) { return now - timer::Duration(micros); };
+  const auto ago = [now](uint64_t age) { return Moment(now - timer::Duration(age)); };
   state_ = static_cast<State>(s.state), phase_ = static_cast<Phase>(s.phase);
   cookie_ = s.cookie;
   timestamps_ = flag(kSavedTimestamps), sack_ = flag(kSavedSack);
@@ -178,16 +182,20 @@ void Connection::restore_numbers(const SavedConnection& s) {
   progress_at_ = ago(s.progress_age), stalled_at_ = ago(s.stalled_age);
   rcv_wraps_ = s.rcv_wraps, snd_wraps_ = s.snd_wraps;
   bytes_retransmitted_ = s.bytes_retransmitted, retransmissions_ = s.retransmissions;
-  timeouts_ = s.timeouts, tail_probes_ = s.tail_probes, spurious_ = s.spurious;
+  timeouts_ = counter(s.timeouts), tail_probes_ = counter(s.tail_probes);
+  spurious_ = counter(s.spurious);
 }
 
 void Connection::restore_policy(const SavedConnection& s) {
-  options_.path = s.path, options_.keepalive_idle = Policy::Time(s.keepalive_idle);
-  options_.user_timeout = Policy::Time(s.user_timeout);
-  options_.handshake_timeout = Policy::Time(s.handshake_timeout);
-  options_.stall_timeout = Policy::Time(s.stall_timeout);
-  options_.keepalive_interval = Policy::Time(s.keepalive_interval);
-  options_.fin_wait_2_timeout = Policy::Time(s.fin_wait_2_timeout);
+  const auto bounded = [](uint32_t time, Policy::Time longest = Policy::kLongest) {
+    return std::min(Policy::Time(time), longest);
+  };
+  options_.path = s.path, options_.keepalive_idle = bounded(s.keepalive_idle);
+  options_.user_timeout = bounded(s.user_timeout);
+  options_.handshake_timeout = bounded(s.handshake_timeout);
+  options_.stall_timeout = bounded(s.stall_timeout);
+  options_.keepalive_interval = bounded(s.keepalive_interval, Policy::kLongestInterval);
+  options_.fin_wait_2_timeout = bounded(s.fin_wait_2_timeout);
   options_.ttl = s.ttl, options_.keepalive_probes = s.keepalive_probes;
   options_.nagle = s.nagle != 0;
   options_.congestion = static_cast<CongestionControl>(s.congestion);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "tcp/congestion.h"
 #include "tcp/options.h"
 #include "tcp/reassembly.h"
 #include "tcp/scoreboard.h"
@@ -23,6 +24,7 @@ struct Flight {
   Seq probe_end = 0;
   Seq undo_at = 0;                // an ACK up to here tells whose copy arrived
   uint32_t retransmitted_at = 0;  // TSval of the first retransmission
+  Congestion::Before before;      // this recovery
   uint32_t reno_sacked = 0;       // without SACK: what duplicate ACKs say has left
   uint32_t prr_delivered = 0;
   uint32_t prr_out = 0;

@@ -89,9 +89,9 @@ Info Connection::info(timer::Instant now) const {
   info.held = held_;
   info.failure = failure_;
   info.limit = limit();
-  info.age = microseconds(now - opened_at_);
-  if (last_sent_ != timer::Instant()) info.since_sent = microseconds(now - last_sent_);
-  if (last_received_ != timer::Instant()) info.since_received = microseconds(now - last_received_);
+  info.age = uint64_t{1'000'000} * (seconds(now) - opened_at_);
+  info.since_sent = microseconds(now - last_sent_.instant(now));
+  info.since_received = microseconds(now - last_received_.instant(now));
   info.timer = timer_name();
   if (loss_at_ != timer::kNever) info.timer_due = microseconds(loss_at_ - now);
   describe_path(info);
@@ -135,7 +135,8 @@ void Connection::describe_sender(Info& info) const {
   info.lost = flight_->board.lost_bytes();
   info.sent_again = flight_->board.retransmitted_bytes();
   info.records = flight_->board.records();
-  info.reordering_seen = flight_->board.reordering_seen();
+  const bool idle = flight_ == core_->flights.none();
+  info.reordering_seen = (idle ? reordering_ : flight_->board.reordering()).seen;
   info.reorder_window = static_cast<uint32_t>(
       flight_->board.reorder_window(rtt_.minimum(), rtt_.smoothed(), mss_, phase_ != Phase::open)
           .count());

@@ -14,8 +14,7 @@ using stats::Reason;
 
 // Older than this, a remembered timestamp may have wrapped (RFC 7323 section 5.5).
 constexpr uint32_t kTimestampLife = 24 * 86'400;  // seconds
-constexpr timer::Duration kChallengePeriod = std::chrono::seconds(1);
-constexpr unsigned kChallenges = 6;  // per period, and up to 7 more by chance
+constexpr unsigned kChallenges = 6;               // per period, and up to 7 more by chance
 
 }  // namespace
 
@@ -52,7 +51,7 @@ void Connection::on_segment(Incoming& segment) {
   if (segment.has(Tcp::kSyn)) return challenge(Reason::tcp_unexpected_syn);
   if (!segment.has(Tcp::kAck)) return core_->drop(Reason::tcp_no_ack);
   if (!on_acknowledgment(segment)) return;
-  last_received_ = core_->now;
+  last_received_ = Moment(core_->now);
   keepalives_out_ = 0;
   if (segment.length != 0 || segment.has(Tcp::kFin)) on_payload(segment);
   if (state_ == State::closed || state_ == State::time_wait) return;
@@ -67,9 +66,7 @@ bool Connection::on_segment_held(const Incoming& segment) {
     return true;
   }
   if (!segment.has(Tcp::kSyn) || segment.has(Tcp::kAck) || segment.sequence == irs_) return true;
-  const timer::Instant opened = opened_at_;
   start_passive(segment, true);
-  opened_at_ = opened;
   return true;
 }
 
@@ -94,7 +91,7 @@ void Connection::on_segment_syn_sent(Incoming& segment) {
   snd_wnd_ = max_snd_wnd_ = segment.window;  // never scaled on a SYN
   snd_wl1_ = segment.sequence;
   snd_wl2_ = ack ? segment.acknowledgment : iss_;
-  last_received_ = core_->now;
+  last_received_ = Moment(core_->now);
   // The SYN-ACK that agrees has ECE alone; both flags mean a peer that reflects what it gets.
   const bool agrees =
       ack ? segment.has(Tcp::kEce) && !segment.has(Tcp::kCwr) : segment.asks_for_ecn();
@@ -383,8 +380,8 @@ void Connection::note_timestamp(const Incoming& segment) {
 // path count (RFC 5961 section 7, CVE-2016-5696).
 void Connection::challenge(Reason reason) {
   core_->drop(reason);
-  if (core_->now - challenges_since_ >= kChallengePeriod || challenges_since_ == timer::Instant()) {
-    challenges_since_ = core_->now;
+  if (challenge_second_ != seconds(core_->now)) {
+    challenge_second_ = seconds(core_->now);
     challenges_left_ = static_cast<uint16_t>(kChallenges + core_->random() % 8);
   }
   if (challenges_left_ == 0) return core_->drop(Reason::tcp_challenge_limit);
@@ -413,7 +410,7 @@ void Connection::request_ack(bool now) {
     ack_now_ = true;
   } else if (!ack_delayed_) {
     ack_delayed_ = true;
-    ack_at_ = core_->now + core_->config.delayed_ack;
+    ack_at_ = micros(core_->now + core_->config.delayed_ack);
   }
   mark_ready();
 }

@@ -94,7 +94,7 @@ uint32_t Connection::timestamp_now() const {
 void Connection::out_of_buffers() {
   ++core_->stats.no_buffer;
   blocked_by_buffers_ = true;
-  retry_at_ = core_->now + kBufferRetry;
+  retry_at_ = micros(core_->now + kBufferRetry);
 }
 
 // Called by flush(): sends what state and windows allow, then an ACK when one is still owed.
@@ -123,7 +123,7 @@ void Connection::output_data() {
   // An idle connection's window has grown old (RFC 5681 section 4.1).
   if (snd_una_ == snd_nxt_ && unsent_ != 0) {
     const timer::Duration rto = retransmission_timeout();
-    const timer::Duration idle = core_->now - last_sent_;
+    const timer::Duration idle = core_->now - last_sent_.instant(core_->now);
     if (idle >= rto) congestion_.on_idle(static_cast<unsigned>(std::min<int64_t>(idle / rto, 32)));
   }
   for (;;) {
@@ -227,7 +227,7 @@ bool Connection::send_new(bool probe) {
   }
   if (outstanding == 0) flight_->most_in_flight = 0;
   // Patience is counted from when there is something to acknowledge.
-  if (outstanding == 0) progress_at_ = core_->now;
+  if (outstanding == 0) progress_at_ = Moment(core_->now);
   const uint32_t span = n + (fin ? 1 : 0);
   if (outstanding == 0) restart_timeout();
   flight_->board.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
@@ -271,7 +271,7 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
   const size_t blocks = packet->l4_len - sizeof(Tcp) - (timestamps_ ? kTimestampBytes : 0);
   const bool raise = raising_mss_ && fresh && start == flight_->raise_start;
   finish_packet(packet, static_cast<uint16_t>((raise ? full_mss_ : mss_) - blocks));
-  last_sent_ = core_->now;
+  last_sent_ = Moment(core_->now);
   if (fresh && tell_reduced_) {
     tell_reduced_ = false;
     flight_->reduced = true;
@@ -317,7 +317,6 @@ rte_mbuf* Connection::header(uint8_t flags, Seq sequence, bool fresh) {
   if (packet != nullptr && ack) {
     last_ack_sent_ = rcv_nxt_;
     ack_now_ = ack_delayed_ = false;
-    ack_at_ = timer::kNever;
     unacked_bytes_ = 0;
     if (disorder_->duplicate.start != disorder_->duplicate.end) disorder_->duplicate = {};
     release_disorder();
@@ -407,7 +406,8 @@ void Connection::send_syn() {
   finish_packet(packet, mss_);
   syn_due_ = false;
   snd_nxt_ = iss_ + 1;
-  syn_sent_at_ = last_sent_ = core_->now;
+  syn_sent_at_ = micros(core_->now);
+  last_sent_ = Moment(core_->now);
   if (timeout_at_ == timer::kNever) restart_timeout();
   set_loss_timer();
   core_->transmit(packet, options_.path);

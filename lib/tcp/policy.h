@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// Options as a connection keeps them: times in 32 bits of milliseconds (49 days at most), because
-// there are many connections.
+// Options as a connection keeps them: times in 32 bits of milliseconds, because there are many
+// connections. They are so bounded that an age which is compared with them, or with a silence of
+// keepalive_idle and all the probes that there can be, fits a Moment.
 #pragma once
 
 #include <algorithm>
@@ -15,42 +16,44 @@ namespace isthmus::tcp {
 
 struct Policy {
   using Time = std::chrono::duration<uint32_t, std::milli>;
+  static constexpr Time kLongest = std::chrono::hours(24 * 24);
+  static constexpr Time kLongestInterval = std::chrono::hours(2);
 
   Policy() : Policy(Options()) {}
   explicit Policy(const Options& options)
       : path(options.path),
-        keepalive_idle(compact(options.keepalive_idle)),
-        user_timeout(compact(options.user_timeout)),
-        handshake_timeout(compact(options.handshake_timeout)),
-        stall_timeout(compact(options.stall_timeout)),
-        keepalive_interval(compact(options.keepalive_interval)),
-        fin_wait_2_timeout(compact(options.fin_wait_2_timeout)),
         ttl(options.ttl),
-        dscp(options.dscp),
         keepalive_probes(options.keepalive_probes),
+        dscp(options.dscp & 63u),
+        ecn(options.ecn),
         nagle(options.nagle),
         congestion(options.congestion),
-        ecn(options.ecn) {}
+        keepalive_idle(compact(options.keepalive_idle)),
+        user_timeout(compact(options.user_timeout)),
+        fin_wait_2_timeout(compact(options.fin_wait_2_timeout)),
+        handshake_timeout(compact(options.handshake_timeout)),
+        stall_timeout(compact(options.stall_timeout)),
+        keepalive_interval(std::min(compact(options.keepalive_interval), kLongestInterval)) {}
 
+  // What segments ask for is first.
   uint32_t path;
+  uint8_t ttl;
+  uint8_t keepalive_probes;
+  uint8_t dscp : 6;
+  Ecn ecn : 2;
+  bool nagle : 1;
+  CongestionControl congestion : 1;
   Time keepalive_idle;
   Time user_timeout;
+  Time fin_wait_2_timeout;
   Time handshake_timeout;
   Time stall_timeout;
   Time keepalive_interval;
-  Time fin_wait_2_timeout;
-  uint8_t ttl;
-  uint8_t dscp;
-  uint8_t keepalive_probes;
-  bool nagle;
-  CongestionControl congestion;
-  Ecn ecn;
 
  private:
   // Never shorter than asked for: a fraction counts as a whole.
   static Time compact(timer::Duration time) {
-    const auto most = std::chrono::duration_cast<timer::Duration>(Time::max());
-    return std::chrono::ceil<Time>(std::clamp(time, timer::Duration(), most));
+    return std::chrono::ceil<Time>(std::clamp<timer::Duration>(time, {}, kLongest));
   }
 };
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "tcp/moment.h"
 #include "timer/time.h"
 
 namespace isthmus::tcp {
@@ -28,9 +29,9 @@ class RttEstimator {
   }
   // The path's floor, over the last minutes: a route may become longer.
   void note_minimum(uint32_t rtt, timer::Instant now) {
-    if (minimum_ == 0 || rtt <= minimum_ || now - minimum_at_ > kMinimumAge) {
+    if (minimum_ == 0 || rtt <= minimum_ || seconds(now) - minimum_at_ > kMinimumAge) {
       minimum_ = rtt;
-      minimum_at_ = now;
+      minimum_at_ = seconds(now);
     }
   }
 
@@ -40,7 +41,7 @@ class RttEstimator {
     smoothed_ = std::min(smoothed, longest);
     variance_ = std::min(variance, longest);
     minimum_ = std::min(minimum, smoothed_);
-    minimum_at_ = now;
+    minimum_at_ = seconds(now);
   }
 
   // Without backoff. The floor is added to the smoothed time rather than compared with the sum: a
@@ -57,12 +58,12 @@ class RttEstimator {
 
  private:
   static constexpr int64_t kLongest = 60'000'000;
-  static constexpr timer::Duration kMinimumAge = std::chrono::minutes(5);
+  static constexpr uint32_t kMinimumAge = 300;  // seconds
 
   uint32_t smoothed_ = 0;
   uint32_t variance_ = 0;
   uint32_t minimum_ = 0;
-  timer::Instant minimum_at_{};
+  uint32_t minimum_at_ = 0;  // seconds
 };
 
 }  // namespace isthmus::tcp

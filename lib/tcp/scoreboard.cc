@@ -191,7 +191,7 @@ void Scoreboard::deliver(const SentRecord& record, Seq end, AckResult& result) {
   if (!has_latest_ || seq_lt(forward_ack_, end)) {
     forward_ack_ = end;
   } else if (seq_lt(end, forward_ack_) && !twice) {
-    reordering_seen_ = true;
+    reordering_.seen = true;
   }
   has_latest_ = true;
 }
@@ -328,21 +328,21 @@ timer::Duration Scoreboard::detect_losses(RecordPool& pool, timer::Duration reor
 
 timer::Duration Scoreboard::reorder_window(uint32_t min_rtt, uint32_t smoothed_rtt, uint32_t mss,
                                            bool in_recovery) const {
-  if (!reordering_seen_ && (in_recovery || sacked_ >= 3 * mss)) return {};
-  return timer::Duration(std::min(min_rtt / 4 * window_steps_, smoothed_rtt));
+  if (!reordering_.seen && (in_recovery || sacked_ >= 3 * mss)) return {};
+  return timer::Duration(std::min(min_rtt / 4 * reordering_.steps, smoothed_rtt));
 }
 
 void Scoreboard::on_duplicate_reported(Seq una, Seq nxt) {
   if (round_open_ && seq_lt(una, window_round_)) return;
   round_open_ = true;
   window_round_ = nxt;
-  window_persist_ = 16;
-  if (window_steps_ < 255) ++window_steps_;
+  reordering_.persist = 16;
+  if (reordering_.steps < 255) ++reordering_.steps;
 }
 
 void Scoreboard::on_recovery_end() {
-  if (window_persist_ == 0) return;
-  if (--window_persist_ == 0) window_steps_ = 1;
+  if (reordering_.persist == 0) return;
+  if (--reordering_.persist == 0) reordering_.steps = 1;
 }
 
 void Scoreboard::mark_all_lost(RecordPool& pool) {

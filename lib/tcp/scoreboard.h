@@ -94,10 +94,15 @@ class Scoreboard {
   static constexpr uint32_t kFairShare = 64;
 
   bool empty() const { return head_ == kNone; }
-  // A fresh one would do as well.
-  bool forgettable() const {
-    return empty() && !reordering_seen_ && window_steps_ == 1 && window_persist_ == 0;
-  }
+  // What RACK has learnt of the path; it outlives what is in flight.
+  struct Reordering {
+    uint8_t steps = 1;        // of the window
+    uint8_t persist : 5 = 0;  // recoveries until it shrinks again
+    bool seen : 1 = false;
+  };
+  const Reordering& reordering() const { return reordering_; }
+  void resume(const Reordering& reordering) { reordering_ = reordering; }
+
   // push() will find a record, and retransmission some more: new data never takes the last ones.
   bool has_room(const RecordPool& pool) const {
     return count_ < kMaxRecords / 2 && !pool.scarce() && (count_ < kFairShare || !pool.crowded());
@@ -146,7 +151,6 @@ class Scoreboard {
   uint32_t lost_bytes() const { return lost_; }
   uint32_t retransmitted_bytes() const { return retransmitted_; }
   bool has_unsent_losses() const { return lost_ != retransmitted_; }
-  bool reordering_seen() const { return reordering_seen_; }
   uint32_t records() const { return count_; }
   // Every counter equals what the lists say; for tests, slow.
   bool consistent(const RecordPool& pool, Seq una, Seq nxt) const;
@@ -182,10 +186,8 @@ class Scoreboard {
   Seq forward_ack_ = 0;   // highest sequence delivered
   Seq window_round_ = 0;  // reorder window grows once per round trip
   bool has_latest_ = false;
-  bool reordering_seen_ = false;
   bool round_open_ = false;
-  uint8_t window_steps_ = 1;
-  uint8_t window_persist_ = 0;  // recoveries until the window shrinks again
+  Reordering reordering_;
 };
 
 }  // namespace isthmus::tcp

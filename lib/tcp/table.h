@@ -16,7 +16,12 @@ class Table {
   static constexpr uint32_t kNone = UINT32_MAX;
 
   explicit Table(uint32_t max_entries)
-      : mask_(std::bit_ceil(max_entries * 2 + 2) - 1), slots_(new Slot[mask_ + 1]) {}
+      : mask_(slots_for(max_entries) - 1), slots_(new Slot[mask_ + 1]) {}
+
+  // What a table for so many entries occupies.
+  static constexpr size_t bytes_for(uint32_t max_entries) {
+    return size_t{slots_for(max_entries)} * sizeof(Slot);
+  }
 
   // The entry with this hash for which equal(entry) holds, or kNone.
   template <typename Equal>
@@ -68,6 +73,9 @@ class Table {
     uint32_t tag = 0;  // the hash's low half: the home slot under any mask
     uint32_t entry = kNone;
   };
+  static constexpr uint32_t slots_for(uint32_t max_entries) {
+    return std::bit_ceil(max_entries * 2 + 2);
+  }
   uint32_t home(uint64_t hash) const { return static_cast<uint32_t>(hash) & mask_; }
 
   uint32_t mask_;

@@ -35,17 +35,18 @@ void Connection::restart_timeout() {
   const timer::Instant now = core_->now;
   timeout_at_ = now + retransmission_timeout();
   if (!synchronized()) return;
-  timeout_at_ = std::min(timeout_at_, std::max(after(progress_at_, options_.user_timeout), now));
+  const timer::Instant patience = after(progress_at_.instant(now), options_.user_timeout);
+  timeout_at_ = std::min(timeout_at_, std::max(patience, now));
 }
 
 timer::Instant Connection::lifetime_deadline() const {
   switch (state_) {
     case State::syn_sent:
     case State::syn_received:
-      return after(opened_at_, options_.handshake_timeout);
+      return after(progress_at_.instant(core_->now), options_.handshake_timeout);
     case State::fin_wait_2:
       if (options_.fin_wait_2_timeout != timer::Duration()) {
-        return last_received_ + options_.fin_wait_2_timeout;
+        return last_received_.instant(core_->now) + options_.fin_wait_2_timeout;
       }
       break;
     case State::closed:
@@ -55,13 +56,20 @@ timer::Instant Connection::lifetime_deadline() const {
       break;
   }
   if (options_.keepalive_idle == timer::Duration() || snd_una_ != snd_nxt_) return timer::kNever;
-  return last_received_ + options_.keepalive_idle + options_.keepalive_interval * keepalives_out_;
+  return last_received_.instant(core_->now) + options_.keepalive_idle +
+         options_.keepalive_interval * keepalives_out_;
+}
+
+// A deadline of a few milliseconds that is kept as micros().
+timer::Instant Connection::soon(uint32_t deadline) const {
+  return core_->now + timer::Duration(static_cast<int32_t>(deadline - micros(core_->now)));
 }
 
 void Connection::arm() {
   if (!attached_) return;
-  timer::Instant deadline = std::min({loss_at_, ack_at_, lifetime_deadline()});
-  if (blocked_by_buffers_) deadline = std::min(deadline, retry_at_);
+  timer::Instant deadline = std::min(loss_at_, lifetime_deadline());
+  if (ack_delayed_) deadline = std::min(deadline, soon(ack_at_));
+  if (blocked_by_buffers_ && !ready_) deadline = std::min(deadline, soon(retry_at_));
   if (deadline == timer::kNever && !Entry::armed()) return;
   core_->wheel.arm(*this, deadline);
 }
@@ -74,7 +82,7 @@ void Connection::set_loss_timer() {
   if (snd_una_ == snd_nxt_) {
     const bool waits = synchronized() && (unsent_ != 0 || (fin_queued_ && !fin_sent_));
     if (!waits || blocked_by_buffers_) return;
-    if (!stalled_) stalled_at_ = progress_at_ = core_->now;
+    if (!stalled_) stalled_at_ = progress_at_ = Moment(core_->now);
     stalled_ = true;
     if (timeout_at_ == timer::kNever) restart_timeout();
     loss_timer_ = LossTimer::persist;
@@ -96,7 +104,10 @@ void Connection::set_loss_timer() {
   // Two round trips after it was sent. The RFC counts from each ACK anew; one round trip after the
   // latest progress is enough where the rest of the burst has been answered.
   const timer::Duration round(rtt_.smoothed());
-  timer::Instant at = std::max(last_sent_ + 2 * round, progress_at_ + round) + kProbeSlack;
+  const timer::Instant now = core_->now;
+  timer::Instant at =
+      std::max(last_sent_.instant(now) + 2 * round, progress_at_.instant(now) + round) +
+      kProbeSlack;
   // The RFC grants a delayed ACK always; here only to a peer that has been caught delaying, because
   // most answer a burst's end at once and a lost tail should not wait for nothing.
   if (peer_delays_acks_ && snd_nxt_ - snd_una_ <= mss_) at += kWorstDelayedAck;
@@ -112,14 +123,11 @@ void Connection::on_timer() {
     on_loss_timer();
     if (state_ == State::closed) return;
   }
-  if (ack_at_ <= now) {
-    ack_at_ = timer::kNever;
-    if (ack_delayed_) request_ack(true);
+  if (ack_delayed_ && soon(ack_at_) <= now) {
+    ack_delayed_ = false;
+    request_ack(true);
   }
-  if (blocked_by_buffers_ && retry_at_ <= now) {
-    retry_at_ = timer::kNever;
-    mark_ready();
-  }
+  if (blocked_by_buffers_ && soon(retry_at_) <= now) mark_ready();
   if (lifetime_deadline() <= now) {
     on_lifetime();
     if (state_ == State::closed) return;
@@ -155,17 +163,17 @@ void Connection::on_loss_timer() {
 
 bool Connection::stalled_too_long() const {
   return options_.stall_timeout != timer::Duration() && stalled_ &&
-         core_->now - stalled_at_ >= options_.stall_timeout;
+         core_->now - stalled_at_.instant(core_->now) >= options_.stall_timeout;
 }
 
 // RFC 6298 section 5.4 to 5.6.
 void Connection::on_retransmission_timeout() {
   const timer::Instant now = core_->now;
-  ++timeouts_;
+  count_up(timeouts_);
   ++core_->stats.timeouts;
   const bool handshake = !synchronized();
-  const bool silent =
-      options_.user_timeout != timer::Duration() && now - progress_at_ >= options_.user_timeout;
+  const bool silent = options_.user_timeout != timer::Duration() &&
+                      now - progress_at_.instant(now) >= options_.user_timeout;
   // A peer that shut its window on what was under way throws it away, and says so each time.
   if (!handshake && (silent || stalled_too_long())) return fail(Failure::timed_out);
   const uint32_t flight = in_flight();
@@ -178,7 +186,7 @@ void Connection::on_retransmission_timeout() {
     return;
   }
   if (phase_ != Phase::loss) {
-    congestion_.on_timeout(flight, now);
+    flight_->before = congestion_.on_timeout(flight, now);
     tell_reduced_ = ecn_;
     undo_possible_ = false;
     flight_->retransmitted_at = 0;
@@ -197,7 +205,7 @@ void Connection::on_retransmission_timeout() {
 
 // RFC 8985 section 7.3: something at the end, so that the peer's answer shows what is missing.
 void Connection::on_tail_probe() {
-  ++tail_probes_;
+  count_up(tail_probes_);
   ++core_->stats.tail_probes;
   // Out even when nothing can be sent: the retransmission timer is next then, and not this again.
   probe_out_ = true;
@@ -243,8 +251,9 @@ bool Connection::repeat_tail() {
 // waits. An old sequence number makes it say how things stand; what fits is sent.
 void Connection::on_persist() {
   const timer::Instant now = core_->now;
-  const bool silent = options_.user_timeout != timer::Duration() &&
-                      now - std::max(last_received_, stalled_at_) >= options_.user_timeout;
+  const timer::Instant heard = std::max(last_received_.instant(now), stalled_at_.instant(now));
+  const bool silent =
+      options_.user_timeout != timer::Duration() && now - heard >= options_.user_timeout;
   if (silent || stalled_too_long()) return fail(Failure::timed_out);
   ++core_->stats.window_probes;
   if (backoff_ < 16) ++backoff_;

@@ -64,7 +64,8 @@ enum class Ecn : uint8_t { off, passive, active };
 enum class CongestionControl : uint8_t { cubic, reno };
 const char* to_string(CongestionControl algorithm);
 
-// Per connection. Times are of the virtual clock that the engine is given; zero turns a timer off.
+// Per connection. Times are of the virtual clock that the engine is given, and 24 days at most (a
+// keepalive_interval two hours); zero turns a timer off.
 struct Options {
   uint32_t path = 0;    // opaque to the engine, given back with every packet: the egress
   uint16_t mtu = 1500;  // of the path: bounds the MSS that is sent and advertised
@@ -111,7 +112,7 @@ struct Info {
   bool held = false;  // a late accept whose SYN-ACK has not been sent
   Failure failure = Failure::none;
   SendLimit limit = SendLimit::application;
-  uint64_t age = 0;             // since its SYN
+  uint64_t age = 0;             // since its SYN, in whole seconds
   uint64_t since_sent = 0;      // since its last data
   uint64_t since_received = 0;  // since the peer's last segment
   const char* timer = "";       // of the sender: "retransmission", "tail loss probe", "reordering",

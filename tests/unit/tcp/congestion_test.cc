@@ -193,9 +193,9 @@ TEST_F(Windows, UndoRestores) {
   start(CongestionControl::cubic);
   for (int i = 0; i < 5; ++i) round(10ms);
   const uint32_t before = window();
-  congestion_.on_timeout(before, now_);
+  const Congestion::Before state = congestion_.on_timeout(before, now_);
   EXPECT_EQ(window(), kMss);
-  congestion_.undo();
+  congestion_.undo(state);
   EXPECT_EQ(window(), before);
   EXPECT_EQ(congestion_.slow_start_threshold(), UINT32_MAX);
 }
