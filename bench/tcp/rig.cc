@@ -121,7 +121,7 @@ void End::answer(const packet::Parsed& segment) {
   }
 }
 
-unsigned End::turn(Wire& in, bool metered) {
+unsigned End::turn(Wire& in, Meter* whole) {
   std::array<rte_mbuf*, kBurst> burst{};
   std::array<packet::Parsed, kBurst> parsed;
   const unsigned count = in.take(burst);
@@ -144,7 +144,10 @@ unsigned End::turn(Wire& in, bool metered) {
   const uint64_t taken = rte_rdtsc();
   engine_->flush(clock_.now);
   const uint64_t end = rte_rdtsc();
-  if (!metered) return count;
+  if (whole != nullptr) {
+    if (count != 0) whole->add(end - start, count);
+    return count;
+  }
   received += count;
   parsing.add(read - start, count);
   input.add(taken - read, count);

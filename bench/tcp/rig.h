@@ -76,8 +76,8 @@ class End : private tcp::Output {
   // are; null: it is dropped.
   void listen(tcp::Handler* handler) { listener_ = handler; }
   // Takes a burst from the wire into the engine, runs the timers, tells the handlers, sends.
-  // Returns how many packets it took. Not metered: the caller does it.
-  unsigned turn(Wire& in, bool metered = true);
+  // Returns how many packets it took. All steps go to one meter where that is given.
+  unsigned turn(Wire& in, Meter* whole = nullptr);
   void flush();
   void clear_meters();
 
