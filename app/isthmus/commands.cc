@@ -88,6 +88,8 @@ constexpr Command kCommands[] = {
      "TCP connections that end here; with a text, those whose address or state has it.", show_tcp,
      print_tcp},
     {"display", "show tunnels", "HBONE connections.", show_tunnels, nullptr},
+    {"display", "show tls", "TLS records, their plaintext and KeyUpdates of each worker.", show_tls,
+     nullptr},
     {"display", "show mesh [workloads|services|policies]",
      "The mesh as the gateway knows it; in all, or one kind.", show_mesh, nullptr},
     {"clear", "clear port stats <PORT|all>", "Sets a port's counters to zero.", clear_port_stats,

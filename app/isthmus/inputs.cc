@@ -81,7 +81,7 @@ std::string needs_restart(const config::Config& running, const config::Config& w
   if (pools(running.pools) != pools(wanted.pools)) return "pools";
   const auto limits = [](const config::Limits& l) {
     return std::tie(l.flows, l.tunnels, l.streams_per_tunnel, l.pending_handshakes,
-                    l.per_workload.pending_tunnels);
+                    l.records_per_key, l.per_workload.pending_tunnels);
   };
   if (limits(running.limits) != limits(wanted.limits)) return "limits";
   if (running.profile != wanted.profile) return "profile";

@@ -34,6 +34,7 @@ std::string print_tcp(const Json& value);
 Json show_connection(Application& application, const Arguments& arguments);
 std::string print_connection(const Json& value);
 Json show_tunnels(Application& application, const Arguments& arguments);
+Json show_tls(Application& application, const Arguments& arguments);
 Json show_mesh(Application& application, const Arguments& arguments);
 
 }  // namespace isthmus::app

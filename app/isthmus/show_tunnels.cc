@@ -40,4 +40,23 @@ Json show_tunnels(Application& application, const Arguments&) {
   return rows;
 }
 
+Json show_tls(Application& application, const Arguments&) {
+  Json rows = Json::array();
+  for (const auto& worker : application.workers()) {
+    tls::RecordCounters counters;
+    application.on_worker(worker->thread(),
+                          [&](gateway::Worker&) { counters = worker->records().counters(); });
+    rows.push_back({{"worker", worker->thread().index()},
+                    {"records_sealed", counters.records_sealed},
+                    {"records_opened", counters.records_opened},
+                    {"bytes_sealed", counters.bytes_sealed},
+                    {"bytes_opened", counters.bytes_opened},
+                    {"records_copied", counters.records_copied},
+                    {"key_updates_sent", counters.key_updates_sent},
+                    {"key_updates_received", counters.key_updates_received},
+                    {"tickets_ignored", counters.tickets_ignored}});
+  }
+  return rows;
+}
+
 }  // namespace isthmus::app

@@ -54,6 +54,13 @@ gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   return config;
 }
 
+tls::RecordLimits record_limits(const config::Limits& limits) {
+  static_assert(config::Limits().records_per_key == tls::RecordLimits().update_after);
+  tls::RecordLimits result;
+  result.update_after = limits.records_per_key;
+  return result;
+}
+
 tls::HandshakeLimits handshake_limits(const WorkerStack::Setting& setting) {
   const config::Limits& limits = setting.config.limits;
   tls::HandshakeLimits result;
@@ -68,7 +75,7 @@ WorkerStack::WorkerStack(const Setting& setting)
     : pools_(setting.pools),
       waker_(sleeper_),
       keys_(tls::KeyStore::bytes_for(setting.config.limits.tunnels)),
-      records_(keys_.bytes(), pools_),
+      records_(keys_.bytes(), pools_, record_limits(setting.config.limits)),
       channels_(make_channels(setting)),
       io_(setting.ports, setting.index, setting.workers) {
   if (!records_.usable()) throw std::runtime_error("IPsec-MB does not start on this machine");

@@ -115,6 +115,9 @@ struct Limits {
   uint32_t tunnels = 4096;  // HBONE connections, both directions
   uint32_t streams_per_tunnel = 100;
   uint32_t pending_handshakes = 1024;  // in the whole process
+  // TLS records of one connection and direction under one key. AES-GCM bears twice as many (RFC
+  // 8446 section 5.5), so that the peer has time to answer the KeyUpdate.
+  uint32_t records_per_key = 11'863'283;  // 2^23.5
   WorkloadLimits per_workload;
 };
 

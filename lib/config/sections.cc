@@ -93,6 +93,11 @@ constexpr Field<Limits> kLimitsFields[] = {
     {"tunnels", optional, limit_field<&Limits::tunnels, 1U << 20, Limits>},
     {"streams_per_tunnel", optional, limit_field<&Limits::streams_per_tunnel, 10000, Limits>},
     {"pending_handshakes", optional, limit_field<&Limits::pending_handshakes, 1U << 20, Limits>},
+    {"records_per_key", optional,
+     [](const Node& n, Limits& l) {
+       // Few are for tests: a peer ends a connection over 32 KeyUpdates in a row without data.
+       l.records_per_key = yaml::integer<uint32_t>(n, 64, Limits().records_per_key);
+     }},
     {"per_workload", optional,
      [](const Node& n, Limits& l) {
        yaml::read_map<WorkloadLimits>(n, kWorkloadLimitFields, l.per_workload);

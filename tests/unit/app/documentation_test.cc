@@ -37,6 +37,7 @@ TEST(Documentation, EveryCommandIsFoundByItsOwnWords) {
                            "show tcp 10.0.0.1:80",
                            "show tcp",
                            "show tunnels",
+                           "show tls",
                            "show mesh policies",
                            "clear drops",
                            "clear port stats all"}) {

@@ -85,6 +85,7 @@ TEST(Config, WhatIsNotSaidHasItsDefault) {
   EXPECT_TRUE(c.ports[0].device.offload);
   EXPECT_EQ(c.node.trust_domain, "cluster.local");
   EXPECT_EQ(c.limits.flows, 65536U);
+  EXPECT_EQ(c.limits.records_per_key, 11'863'283U);
 }
 
 TEST(Config, TheMeshExampleIsAccepted) {
@@ -205,6 +206,8 @@ TEST(Config, IsRefusedWholeWithFileLineColumnAndReason) {
        "c.yaml:7:14: the MAC address is a group's"},
       {"mesh:", "workers: {idle: lazy}\nmesh:", "c.yaml:7:17: \"lazy\" is none of: adaptive, poll"},
       {"mesh:", "pools: {small: 1}\nmesh:", "c.yaml:7:16: \"1\" is no number from 256 to 16777216"},
+      {"mesh:", "limits: {records_per_key: 11863284}\nmesh:",
+       "c.yaml:7:27: \"11863284\" is no number from 64 to 11863283"},
       {"mesh:", "limits: {per_workload: {pending_tunnels: 0}}\nmesh:",
        "c.yaml:7:42: \"0\" is no number from 1 to 1048576"},
   };
