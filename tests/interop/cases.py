@@ -15,6 +15,10 @@ class Broken(Exception):
     """A promise that was not kept."""
 
 
+# May give what it saw, for people.
+Case = Callable[[], list[str] | None]
+
+
 def expect(true: bool, otherwise: str) -> None:
     if not true:
         raise Broken(otherwise)
@@ -29,14 +33,16 @@ def title(case: Callable[..., None]) -> str:
     return (case.__doc__ or case.__name__).strip().splitlines()[0].rstrip(".")
 
 
-def run(report: Report, group: str, cases: Iterable[tuple[str, Callable[[], None]]]) -> None:
+def run(report: Report, group: str, cases: Iterable[tuple[str, Case]]) -> None:
     for called, case in cases:
         name = f"{group} {called}"
         try:
-            case()
+            seen = case() or []
         except Broken as broken:
             report.fail(name, str(broken))
         except Exception as error:  # also a peer that said nothing in time
             report.fail(name, f"{error!r}\n{traceback.format_exc()}")
         else:
             report.ok(name)
+            for witness in seen:
+                print(f"     saw: {witness}", flush=True)

@@ -51,7 +51,7 @@ def main() -> int:
                                 if {"unit", "sim"} & set(program.suites)])
     for suite in interop.SUITES:
         if wanted(suite):
-            interop.run(report, suite)
+            interop.run(report, suite, arguments.long)
     if wanted("sanitize"):
         _sanitize(report)
     if wanted("conf"):
