@@ -91,6 +91,10 @@ class BesideEnvoy:
             f"move-{self._moves}", PYTHON, MOVE, "to", role.target, str(MOVE_PORT), "--up",
             str(up), "--down", str(down), "--count", str(count), "--rate", str(rate))
 
+    def warm(self, role: Role) -> None:
+        """Sees to it that there is a connection which streams can share."""
+        self.moved(self.move(role, 1, 1), 20)
+
     def moved(self, move: Process, seconds: float) -> float:
         """Waits for its end, which must be a good one; the seconds that it took."""
         status = move.popen.wait(seconds)
@@ -98,11 +102,9 @@ class BesideEnvoy:
         expect(status == 0, f"{move.name}: {' '.join(said)}")
         return float(said[0])
 
-    def fails(self, role: Role, seconds: float) -> str:
-        """A connection that must not come to anything; what its client said."""
-        move = self.move(role, 1, 1)
-        status = move.popen.wait(seconds)
-        expect(status != 0, f"a new connection to Envoy's {role.envoy} side got through")
+    def refused(self, move: Process, seconds: float) -> str:
+        """The same of one that must not come to anything; what its client said."""
+        expect(move.popen.wait(seconds) != 0, f"{move.name} got through")
         return move.output().split("\n")[1]
 
     # -- what both ends count --------------------------------------------------------------------

@@ -6,9 +6,9 @@
     move.py to HOST PORT --up BYTES --down BYTES [--count N] [--rate BYTES_A_SECOND]
 
 Each connection says `UP DOWN RATE`, is answered `ready`, sends UP bytes, is told their SHA-256, and
-is sent DOWN bytes and their SHA-256; then the client ends, and the server. All of a run's connections are ready before one of them
-sends. Prints the seconds that it took; a wrong hash, a byte too few or too many or an abort is said
-on standard error and is exit status 1."""
+is sent DOWN bytes and their SHA-256; then the client ends, and the server. All of a run's
+connections are ready before one of them sends. Prints the seconds that it took; a wrong hash, a
+byte too few or too many or an abort is said on standard error and is exit status 1."""
 
 from __future__ import annotations
 
