@@ -2,13 +2,15 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // One engine, one peer that may send anything at any time: the input is a byte of settings and a
 // sequence of acts of the peer, of the user and of the clock. After each, the connection's numbers
-// agree among themselves and with the engine's sums, no window was taken back and the engine did
-// not run away; at the end every mbuf is home.
+// agree among themselves and with the engine's sums, every byte that either side is given is the
+// one of its place in the stream, no window was taken back and the engine did not run away; at the
+// end every mbuf is home.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include <rte_eal.h>
@@ -25,6 +27,28 @@ using namespace isthmus;
 
 constexpr unsigned kMaxActs = 400;
 constexpr unsigned kMaxPacketsPerAct = 2000;
+
+// What stands in a stream from that place on, good for 64 KB; it repeats only after as much.
+const uint8_t* stream_at(uint32_t place) {
+  constexpr uint32_t kPeriod = 1 << 16;
+  static const std::vector<uint8_t> bytes = [] {
+    std::vector<uint8_t> twice(size_t{2} * kPeriod);
+    std::generate_n(twice.begin(), kPeriod, std::minstd_rand(1));
+    std::copy_n(twice.begin(), kPeriod, twice.begin() + kPeriod);
+    return twice;
+  }();
+  return bytes.data() + place % kPeriod;
+}
+
+void check(const rte_mbuf* packet, uint32_t offset, uint32_t place) {
+  for (; packet != nullptr; packet = packet->next) {
+    const auto* bytes = rte_pktmbuf_mtod_offset(packet, const uint8_t*, offset);
+    const uint32_t size = packet->data_len - offset;
+    if (std::memcmp(bytes, stream_at(place), size) != 0) abort();
+    place += size;
+    offset = 0;
+  }
+}
 
 class Reader {
  public:
@@ -75,6 +99,7 @@ class Peer final : public tcp::Output, public tcp::Handler {
     const auto& header = *rte_pktmbuf_mtod_offset(packet, packet::Tcp*, packet->l3_len);
     if (++packets_ > kMaxPacketsPerAct) abort();
     watch_window(header);
+    watch_streams(packet, header);
     if ((header.flags & packet::Tcp::kRst) == 0) {
       const uint32_t payload = packet->pkt_len - packet->l3_len - packet->l4_len;
       sent_ = header.sequence.get() + payload;
@@ -87,7 +112,7 @@ class Peer final : public tcp::Output, public tcp::Handler {
   void on_tcp(tcp::Connection& connection, uint16_t events) override {
     if (ended_) abort();
     if ((events & (tcp::kClosed | tcp::kFailed)) == 0) return;
-    connection.receive();
+    take(connection, UINT32_MAX);
     ended_ = true;
     connection_ = nullptr;
   }
@@ -144,26 +169,55 @@ class Peer final : public tcp::Output, public tcp::Handler {
     edge_known_ = true;
   }
 
+  // The first byte of each stream follows its SYN. What we send is what the user gave.
+  void watch_streams(rte_mbuf* packet, const packet::Tcp& header) {
+    const bool syn = (header.flags & packet::Tcp::kSyn) != 0;
+    if (syn) first_sent_ = header.sequence.get() + 1;
+    if (!reading_ && connection_ != nullptr && (header.flags & packet::Tcp::kAck) != 0 &&
+        (header.flags & packet::Tcp::kRst) == 0 && !connection_->peer_closed()) {
+      const auto received = static_cast<uint32_t>(connection_->info().bytes_received);
+      start_reading(header.acknowledgment.get() - received);
+    }
+    check(packet, packet->l3_len + packet->l4_len,
+          header.sequence.get() + (syn ? 1 : 0) - first_sent_);
+  }
+
+  void start_reading(uint32_t sequence) {
+    reading_ = true;
+    next_read_ = sequence;
+  }
+
+  void take(tcp::Connection& connection, uint32_t most) {
+    const packet::Chain bytes = connection.receive(most);
+    if (reading_) check(bytes.head(), 0, next_read_);
+    next_read_ += bytes.size();
+  }
+
+  void begin() {
+    ended_ = edge_known_ = reading_ = false;
+    given_ = 0;
+  }
+
   void connect(Reader& in) {
     if (connection_ != nullptr) return;
     tcp::Options options;
     options.mtu = static_cast<uint16_t>(576 + in.byte() * 8);
     options.keepalive_idle = std::chrono::seconds(in.byte() % 8);
     if ((settings_ & kAskForEcn) != 0) options.ecn = tcp::Ecn::active;
-    ended_ = false;
-    edge_known_ = false;
+    begin();
     connection_ = engine_->connect(local_, remote_, this, options, now_);
   }
 
   void send(uint16_t bytes) {
     if (connection_ == nullptr || connection_->send_queued() > 60'000) return;
-    const std::vector<uint8_t> data(bytes, 7);
     packet::Chain chain;
-    if (chain.append_copy(data, test::pools().small)) connection_->send(std::move(chain));
+    if (!chain.append_copy({stream_at(given_), bytes}, test::pools().small)) return;
+    connection_->send(std::move(chain));
+    given_ += bytes;
   }
 
   void receive(uint16_t most) {
-    if (connection_ != nullptr) connection_->receive(most);
+    if (connection_ != nullptr) take(*connection_, most);
   }
 
   void end(uint8_t how) {
@@ -215,11 +269,14 @@ class Peer final : public tcp::Output, public tcp::Handler {
     auto* bytes =
         reinterpret_cast<uint8_t*>(rte_pktmbuf_append(packet, static_cast<uint16_t>(total)));
     std::memset(bytes, 0, total);
+    const uint32_t start = expected_ + static_cast<uint32_t>(sequence);
+    const uint32_t first = start + ((flags & packet::Tcp::kSyn) != 0 ? 1 : 0);
+    std::memcpy(bytes + total - length, stream_at(first), length);
     write_ip(bytes, total, choice / 11 % 4);
     auto& tcp = *reinterpret_cast<packet::Tcp*>(bytes + l3);
     tcp.source_port.set(remote_.port);
     tcp.destination_port.set(local_.port);
-    tcp.sequence.set(expected_ + static_cast<uint32_t>(sequence));
+    tcp.sequence.set(start);
     tcp.acknowledgment.set(acked);
     tcp.data_offset = static_cast<uint8_t>((20 + options) / 4 << 4);
     tcp.flags = flags;
@@ -271,11 +328,12 @@ class Peer final : public tcp::Output, public tcp::Handler {
       }
       return false;
     }
-    ended_ = false;
-    edge_known_ = false;
+    begin();
     connection_ = engine_->accept(parsed, this, tcp::Options(), now_, mode);
     if (connection_ == nullptr) return false;
     expected_ = parsed.tcp()->sequence.get() + (syn ? 1 : 0);
+    start_reading(expected_);
+    if (cookie) first_sent_ = parsed.tcp()->acknowledgment.get();
     return cookie && engine_->input(parsed, now_);
   }
 
@@ -291,6 +349,10 @@ class Peer final : public tcp::Output, public tcp::Handler {
   uint32_t sent_ = 0;               // what follows our last segment
   uint32_t expected_ = 0xfffff000;  // what we expect next
   uint32_t edge_ = 0;               // of the window that we offered
+  uint32_t next_read_ = 0;          // the sequence number of what receive() gives next
+  uint32_t first_sent_ = 0;         // the sequence number of the first byte of our stream
+  uint32_t given_ = 0;              // bytes to send() in all
+  bool reading_ = false;            // next_read_ is known
   bool edge_known_ = false;
 };
 
