@@ -12,6 +12,7 @@
 #include <string>
 
 #include "packet/pools.h"
+#include "timer/time.h"
 
 namespace isthmus::bench {
 
@@ -58,6 +59,34 @@ struct PerStream {
 // hbone_streams.cc: tunnels opened, answered and closed in order, at most 100 at once, on one
 // connection.
 PerStream streams(double seconds);
+
+// hbone_fairness.cc: seconds from a byte's departure to its return, and bytes a second that the
+// bulk streams beside it move.
+struct Latency {
+  double median = 0;
+  double p99 = 0;
+  double bulk = 0;
+};
+struct Path {
+  const char* name;
+  timer::Duration delay;  // one way
+  uint64_t bits_per_second;
+  uint32_t queue_bytes;  // of its bottleneck
+};
+Latency latency_on_path(const Path& path, unsigned bulks, double seconds);  // of virtual time
+Latency latency_on_core(unsigned bulks, double seconds);                    // of CPU time
+
+// hbone_memory.cc: bytes.
+struct Memory {
+  double stream = 0;    // the tunnel and its HTTP/2 stream
+  double tcp = 0;       // a connection with its places in the table
+  double tcp_busy = 0;  // more of it while something is under way
+  double inbound = 0;   // what joins the two legs of a flow
+  double outbound = 0;
+  double record = 0;      // of the flow, for the console and the access log
+  double connection = 0;  // HBONE's, with its TCP, its keys, its HPACK tables
+};
+Memory memory();
 
 // references.cc
 Cost raw_gcm(uint32_t record, double seconds);             // IPsec-MB, nothing else

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 // scripts/bench hbone: see bench.h. Give it the seconds for each figure, 1 by default.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -18,6 +19,13 @@ constexpr Shape kShapes[] = {
     {"64 KB segments", 64u << 10, 2, 16u << 10, true},
     {"1448-byte segments", 64u << 10, 2, 1448, false},
     {"64-byte writes", 64, 32, 64, false},
+};
+
+constexpr unsigned kBulks = 10;
+constexpr double kVirtualSeconds = 2;
+constexpr Path kPaths[] = {
+    {"10 Gbit/s, 100 us, queue 128 KB", std::chrono::microseconds(50), 10'000'000'000, 128u << 10},
+    {"1 Gbit/s, 1 ms, queue 256 KB", std::chrono::microseconds(500), 1'000'000'000, 256u << 10},
 };
 
 double gbits(double seconds_per_byte) {
@@ -56,6 +64,42 @@ void connections(double seconds) {
   std::printf("  ours %.0f/s, OpenSSL alone %.0f/s: %.2fx\n", 1 / ours, 1 / theirs, theirs / ours);
 }
 
+void latency_row(const char* name, const Latency& alone, const Latency& beside) {
+  std::printf("  %-34s %8.1f %8.1f   %8.1f %8.1f   %5.2fx %5.2fx   %6.2f\n", name,
+              1e6 * alone.median, 1e6 * alone.p99, 1e6 * beside.median, 1e6 * beside.p99,
+              beside.median / alone.median, beside.p99 / alone.p99, 8e-9 * beside.bulk);
+}
+
+void fairness(double seconds) {
+  std::printf(
+      "a byte to and fro, beside %u bulk streams of its connection; target: p99 3x at most\n",
+      kBulks);
+  std::printf("  %-34s %8s %8s   %8s %8s   %6s %6s   %6s\n", "us", "p50", "p99", "p50", "p99",
+              "p50", "p99", "Gbit/s");
+  for (const Path& path : kPaths) {
+    latency_row(path.name, latency_on_path(path, 0, kVirtualSeconds),
+                latency_on_path(path, kBulks, kVirtualSeconds));
+  }
+  latency_row("in memory, CPU time of both ends", latency_on_core(0, seconds),
+              latency_on_core(kBulks, seconds));
+  std::printf("\n");
+}
+
+void bytes() {
+  constexpr double kStreams = 100;
+  const Memory each = memory();
+  const double joint = std::max(each.inbound, each.outbound);
+  const double flow = each.stream + each.tcp + joint + each.record;
+  std::printf("bytes of what is idle\n");
+  std::printf("  %-34s %8.0f   target: 512 at most\n", "stream", each.stream);
+  std::printf("  %-34s %8.0f   TCP %.0f, HBONE stream %.0f, between them %.0f, record %.0f\n",
+              "flow with both legs", flow, each.tcp, each.stream, joint, each.record);
+  std::printf("  %-34s %8.0f   target: 1536 at most\n", "with 1/100 of its connection",
+              flow + each.connection / kStreams);
+  std::printf("  %-34s %8.0f   TCP, TLS, HTTP/2\n", "connection", each.connection);
+  std::printf("  %-34s %8.0f\n\n", "more while TCP data is under way", each.tcp_busy);
+}
+
 }  // namespace
 }  // namespace isthmus::bench
 
@@ -73,6 +117,8 @@ int main(int argc, char** argv) {
   eal.reserve(arguments.size());
   for (std::string& argument : arguments) eal.push_back(argument.data());
   if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) return 1;
+  isthmus::bench::fairness(seconds);
+  isthmus::bench::bytes();
   isthmus::bench::legs(seconds);
   isthmus::bench::connections(seconds);
   rte_eal_cleanup();

@@ -48,7 +48,13 @@ void Transport::start_server(tcp::Connection& connection, const Inbound& inbound
   outer_ = {connection.remote(), connection.local()};
   deadline_ = engine_->now_ + engine_->options_.handshake_timeout;
   connection.set_handler(this);
+  connection.set_short_queue(true);
   arm();
+}
+
+void Transport::attach(tcp::Connection& connection) {
+  tcp_ = &connection;
+  connection.set_short_queue(true);
 }
 
 void Transport::start_client(const PoolKey& key, uint64_t workload) {
@@ -98,6 +104,12 @@ void Transport::on_tcp(tcp::Connection& connection, uint16_t events) {
       return fail({Failure::Kind::tcp_lost, 0, true, Reason::hbone_truncated});
     }
     return retire();
+  }
+  // What is sent is chosen by flush(), once in a turn, when tunnels' owners have answered what has
+  // come: their few bytes shall not wait for a turn of others' bulk.
+  if (state_ == State::open) {
+    if ((events & (tcp::kReadable | tcp::kPeerClosed)) != 0) receive();
+    return engine_->mark_dirty(*this);
   }
   work();
 }
@@ -254,7 +266,8 @@ bool Transport::receive_h2() {
 void Transport::transmit() {
   packet::Chain sealed;
   tls::SealStatus status = tls::SealStatus::ok;
-  while (status == tls::SealStatus::ok && tcp_->send_room() > sealed.size()) {
+  const uint32_t room = tcp_->send_room();
+  while (status == tls::SealStatus::ok && room > sealed.size()) {
     if (!h2_->prepare(session_.max_plaintext())) {
       retry_ = retry_ || h2_->starved();
       break;

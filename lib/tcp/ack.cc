@@ -80,7 +80,7 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
     stalled_ = false;
     timeout_at_ = timer::kNever;
     if (snd_una_ != snd_nxt_) restart_timeout();
-    if (want_write_ && send_room() >= send_limit() / 4) {
+    if (want_write_ && send_room() >= room_worth_telling()) {
       want_write_ = false;
       raise(kWritable);
     }

@@ -359,9 +359,25 @@ uint32_t Connection::send_limit() const {
 uint32_t Connection::send_room() const {
   if (fin_queued_ || dead_ || state_ == State::closed || state_ == State::time_wait) return 0;
   const uint32_t limit = send_limit();
-  const uint32_t room = limit > send_queue_.size() ? limit - send_queue_.size() : 0;
-  if (room < limit / 4) want_write_ = true;
+  uint32_t room = limit > send_queue_.size() ? limit - send_queue_.size() : 0;
+  if (options_.short_queue) {
+    const uint32_t most = std::min(sendable() + kShortReserve, core_->config.short_queue);
+    room = std::min(room, most > unsent_ ? most - unsent_ : 0);
+  }
+  if (room < room_worth_telling()) want_write_ = true;
   return room;
+}
+
+uint32_t Connection::room_worth_telling() const {
+  const uint32_t quarter = send_limit() / 4;
+  return options_.short_queue ? std::min(quarter, kShortReserve / 2) : quarter;
+}
+
+uint32_t Connection::sendable() const {
+  const uint32_t window = congestion_.window();
+  const uint32_t pipe = in_flight();
+  const uint32_t outstanding = snd_nxt_ - snd_una_;
+  return std::min(window - std::min(window, pipe), snd_wnd_ - std::min(snd_wnd_, outstanding));
 }
 
 void Connection::send(packet::Chain&& data) {
@@ -376,7 +392,7 @@ void Connection::send(packet::Chain&& data) {
   unsent_ += bytes.size();
   core_->queued += bytes.size();
   send_queue_.append(std::move(bytes));
-  if (send_room() < send_limit() / 4) want_write_ = true;
+  send_room();
   mark_ready();
 }
 

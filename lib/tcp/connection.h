@@ -49,6 +49,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void set_handler(Handler* handler);
   Handler* handler() const;
   void set_cookie(uint64_t cookie);
+  void set_short_queue(bool on) { options_.short_queue = on; }  // Options::short_queue
   uint64_t cookie() const;
 
   // Bytes in order, not yet taken.
@@ -101,6 +102,9 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   friend class Engine;
 
   static constexpr size_t kHotBytes = 384;
+  // A short queue's bytes beyond what the windows allow: enough to go out with the ACK that opens
+  // them, before the user has heard of it.
+  static constexpr uint32_t kShortReserve = 16 << 10;
 
   enum class Phase : uint8_t { open, recovery, loss };  // of loss recovery
   enum class LossTimer : uint8_t { none, timeout, probe, reorder, persist };
@@ -134,6 +138,8 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   bool sending() const { return state_ == State::established || state_ == State::close_wait; }
   void grow_receive_buffer(uint32_t taken);
   uint32_t send_limit() const;
+  uint32_t room_worth_telling() const;
+  uint32_t sendable() const;  // what both windows would let go now
   // Bytes that may wait for the user at present: the buffer, its share of what memory is left, or
   // what the window field can say.
   uint32_t receive_limit() const;

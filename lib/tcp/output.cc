@@ -132,6 +132,10 @@ void Connection::output_data() {
   }
   const uint32_t out = snd_nxt_ - snd_una_;
   if (out > flight_->most_in_flight) flight_->most_in_flight = out;
+  if (options_.short_queue && want_write_ && send_room() >= room_worth_telling()) {
+    want_write_ = false;
+    raise(kWritable);
+  }
 }
 
 bool Connection::retransmit_next() {

@@ -27,6 +27,7 @@ struct Policy {
         dscp(options.dscp & 63u),
         ecn(options.ecn),
         nagle(options.nagle),
+        short_queue(options.short_queue),
         congestion(options.congestion),
         keepalive_idle(compact(options.keepalive_idle)),
         user_timeout(compact(options.user_timeout)),
@@ -42,6 +43,7 @@ struct Policy {
   uint8_t dscp : 6;
   Ecn ecn : 2;
   bool nagle : 1;
+  bool short_queue : 1;
   CongestionControl congestion : 1;
   Time keepalive_idle;
   Time user_timeout;

@@ -88,6 +88,9 @@ struct Options {
   // a half-closed connection lives as long as its peer wants; keepalive finds those that are gone.
   timer::Duration fin_wait_2_timeout{};
   bool nagle = false;  // MUST-17: the proxy batches by itself
+  // send_room() is little more than what the windows let go at once: for whoever sends for many and
+  // wants to choose, as late as possible, what goes first.
+  bool short_queue = false;
   CongestionControl congestion = CongestionControl::cubic;
   Ecn ecn = Ecn::passive;
   uint8_t ttl = 64;

@@ -81,6 +81,49 @@ TEST(Hbone, MegabytesArriveWholeAndASlowReaderHoldsTheSender) {
   EXPECT_TRUE(far.ear.heard == sent);
 }
 
+// Keeps its tunnel's queue full.
+struct Filler final : relay::Observer {
+  void on_readable(relay::Leg&) override {}
+  void on_writable(relay::Leg& leg) override {
+    while (leg.send_room() >= 10'000) say(leg, std::string(10'000, 'b'));
+  }
+  void on_ended(relay::Leg&) override {}
+  void on_closed(relay::Leg&) override {}
+  void on_aborted(relay::Leg&, relay::Cause) override {}
+};
+
+TEST(Hbone, AByteWaitsForLittleOfOthersBulk) {
+  constexpr size_t kTurn = 64 << 10;  // tcp::Config::short_queue
+  Pair pair;
+  for (int i = 0; i < 4; ++i) pair.open();
+  pair.run();
+  Filler filler;
+  for (int i = 1; i < 4; ++i) {
+    Tunnel& tunnel = *pair.opener.results[i].tunnel;
+    tunnel.observe(&filler);
+    filler.on_writable(tunnel);
+  }
+  const auto bulk = [&] {
+    size_t sum = 0;
+    for (int i = 1; i < 4; ++i) sum += pair.service.accepted[i].ear.heard.size();
+    return sum;
+  };
+  pair.run(std::chrono::milliseconds(40));  // windows are open
+  const auto& far = pair.service.accepted[0].ear;
+  for (int trip = 1; trip <= 20; ++trip) {
+    pair.run(std::chrono::milliseconds(3));
+    // What has been sent already is on its way; nothing is lost and it arrives in a turn.
+    const size_t before = bulk();
+    say(*pair.opener.results[0].tunnel, "x");
+    while (far.heard.size() < static_cast<size_t>(trip)) {
+      pair.run(std::chrono::milliseconds(1));
+      ASSERT_LE(bulk() - before, 3 * kTurn) << "trip " << trip;
+    }
+  }
+  EXPECT_GT(bulk(), 20 * kTurn) << "the others were served meanwhile";
+  for (auto& each : pair.opener.results) each.tunnel->observe(nullptr);
+}
+
 TEST(Hbone, AbortsBecomeConnectErrorEitherWay) {
   Pair pair;
   pair.open();

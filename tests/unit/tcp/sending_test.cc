@@ -420,6 +420,33 @@ TEST_F(Sending, RoomThatALossTookIsToldWhenItReturns) {
   drain();
 }
 
+TEST_F(Sending, AShortQueueTakesLittleMoreThanTheWindowsLetGo) {
+  constexpr uint32_t kReserve = 16 << 10;
+  open_passive(scaled_syn(8));
+  connection_->set_short_queue(true);
+  const uint32_t window = connection_->info().congestion_window;
+  ASSERT_LT(window + kReserve, config_.short_queue);
+  EXPECT_EQ(connection_->send_room(), window + kReserve);
+  send(window + kReserve);
+  uint32_t next = 1 + drain();
+  EXPECT_EQ(connection_->info().not_sent, kReserve);
+  EXPECT_EQ(connection_->send_room(), 0u) << "the window is full";
+  EXPECT_EQ(take_events() & kWritable, 0);
+  // Room again, when the reserve has gone out by itself.
+  in({.acknowledgment = next});
+  EXPECT_NE(take_events() & kWritable, 0);
+  next += drain();
+  EXPECT_EQ(connection_->info().not_sent, 0u);
+  EXPECT_GE(connection_->send_room(), kReserve / 2);
+  // An open window is not filled at once either.
+  next = grow_window(4 * config_.short_queue, std::chrono::milliseconds(10), next);
+  EXPECT_EQ(connection_->send_room(), config_.short_queue);
+  take_events();
+  send(config_.short_queue);
+  drain();
+  EXPECT_NE(take_events() & kWritable, 0) << "told by what left, not by an ACK";
+}
+
 TEST_F(Sending, EmptyPoolPutsOffAndIsCounted) {
   open_passive(sack_syn());
   packet::Chain chain;
