@@ -133,10 +133,9 @@ unsigned End::turn(Wire& in, Meter* whole) {
     }
   }
   const uint64_t read = rte_rdtsc();
-  std::array<uint64_t, kBurst> keys;
-  engine_->prefetch({parsed.data(), count}, keys.data());
+  tcp::Engine::Burst segments(*engine_, {parsed.data(), count});
   for (unsigned i = 0; i < count; ++i) {
-    if (engine_->input(parsed[i], keys[i], clock_.now)) continue;
+    if (segments.input(i, clock_.now)) continue;
     answer(parsed[i]);
     rte_pktmbuf_free(burst[i]);
   }

@@ -91,9 +91,14 @@ std::vector<Connection*> connect_all(Rig& rig, unsigned count, tcp::Handler& han
   return made;
 }
 
-// As a user does that has work for a burst of connections.
-void prefetch(const std::vector<Connection*>& connections, size_t first, unsigned count) {
-  for (size_t i = 0; i < count; ++i) connections[(first + i) % connections.size()]->prefetch();
+// The next one of those that take turns; memory is asked for one some places on, as a user does that
+// has work for a burst of connections.
+Connection& in_turn(const std::vector<Connection*>& connections, size_t& next) {
+  constexpr size_t kAhead = 6;
+  Connection& connection = *connections[next];
+  connections[next + kAhead < connections.size() ? next + kAhead : 0]->prefetch();
+  if (++next == connections.size()) next = 0;
+  return connection;
 }
 
 packet::Chain payload(const packet::Pools& pools, uint32_t bytes) {
@@ -140,10 +145,8 @@ SegmentCost measure_segments(const packet::Pools& pools, unsigned connections, u
     uint64_t cycles = 0;
     for (unsigned i = 0; i < kBurst;) {
       const uint64_t start = rte_rdtsc();
-      prefetch(made, next, at_once);
       for (unsigned j = 0; j < at_once; ++j, ++i) {
-        made[next]->send(std::move(chains[i]));
-        if (++next == made.size()) next = 0;
+        in_turn(made, next).send(std::move(chains[i]));
       }
       rig.client.flush();
       cycles += rte_rdtsc() - start;
@@ -239,11 +242,7 @@ void print_transactions(const packet::Pools& pools, unsigned connections) {
     std::array<packet::Chain, kBurst> chains;
     for (auto& chain : chains) chain = payload(pools, 1);
     const uint64_t start = rte_rdtsc();
-    prefetch(made, next, kBurst);
-    for (auto& chain : chains) {
-      made[next]->send(std::move(chain));
-      if (++next == made.size()) next = 0;
-    }
+    for (auto& chain : chains) in_turn(made, next).send(std::move(chain));
     rig.client.flush();
     asking.add(rte_rdtsc() - start, kBurst);
     rig.exchange();

@@ -3,7 +3,7 @@
 #include "tcp/engine.h"
 
 #include <algorithm>
-#include <array>
+#include <cassert>
 
 #include "packet/headers.h"
 #include "packet/siphash.h"
@@ -16,7 +16,6 @@ using packet::Tcp;
 using stats::Reason;
 
 constexpr unsigned kTimersPerCall = 1024;
-constexpr unsigned kPrefetchBurst = 64;
 
 uint8_t scale_for(uint32_t buffer) {
   uint8_t scale = 0;
@@ -168,29 +167,19 @@ uint32_t Core::timestamp_offset(const packet::Endpoint& local,
   return static_cast<uint32_t>(packet::siphash(secrets.timestamp, packet::Tuple{local, remote}));
 }
 
-// Three waits for a whole burst, one behind the other because each finds where the next thing is:
-// slots, connections, and what these point to.
-void Core::prefetch(std::span<const packet::Parsed> segments, uint64_t* keys) const {
-  for (size_t i = 0; i < segments.size(); ++i) {
-    keys[i] = hash(segments[i].tuple.destination, segments[i].tuple.source);
-    table_.prefetch(keys[i]);
+uint32_t Core::fetch_connection(uint64_t key) const {
+  const uint32_t candidate = table_.candidate(key);
+  if (candidate == kNone) return kNone;
+  if ((candidate & kTimeWaitBit) != 0) {
+    __builtin_prefetch(&time_waits_[candidate & ~kTimeWaitBit]);
+  } else {
+    connections_[candidate].prefetch();
   }
-  std::array<uint32_t, kPrefetchBurst> entries;
-  for (size_t first = 0; first < segments.size(); first += kPrefetchBurst) {
-    const size_t count = std::min(segments.size() - first, size_t{kPrefetchBurst});
-    for (size_t i = 0; i < count; ++i) {
-      entries[i] = table_.candidate(keys[first + i]);
-      if (entries[i] == kNone) continue;
-      if ((entries[i] & kTimeWaitBit) != 0) {
-        __builtin_prefetch(&time_waits_[entries[i] & ~kTimeWaitBit]);
-      } else {
-        connections_[entries[i]].prefetch();
-      }
-    }
-    for (size_t i = 0; i < count; ++i) {
-      if ((entries[i] & kTimeWaitBit) == 0) connections_[entries[i]].prefetch_queues();
-    }
-  }
+  return candidate;
+}
+
+void Core::fetch_queues(uint32_t candidate) const {
+  if ((candidate & kTimeWaitBit) == 0) connections_[candidate].prefetch_queues();
 }
 
 bool Core::input(const packet::Parsed& parsed, uint64_t key) {
@@ -370,13 +359,30 @@ bool Engine::input(const packet::Parsed& segment, timer::Instant now) {
   return core_->input(segment, core_->hash(tuple.destination, tuple.source));
 }
 
-bool Engine::input(const packet::Parsed& segment, uint64_t key, timer::Instant now) {
-  core_->now = now;
-  return core_->input(segment, key);
+Engine::Burst::Burst(Engine& engine, std::span<const packet::Parsed> segments)
+    : core_(*engine.core_), segments_(segments) {
+  assert(segments.size() <= kMost);
+  for (size_t i = 0; i < segments.size(); ++i) {
+    keys_[i] = core_.hash(segments[i].tuple.destination, segments[i].tuple.source);
+    core_.fetch_slot(keys_[i]);
+  }
+  for (size_t i = 0; i < std::min(kFar, segments.size()); ++i) fetch_connection(i);
+  for (size_t i = 0; i < std::min(kNear, segments.size()); ++i) fetch_queues(i);
 }
 
-void Engine::prefetch(std::span<const packet::Parsed> segments, uint64_t* keys) const {
-  core_->prefetch(segments, keys);
+void Engine::Burst::fetch_connection(size_t i) {
+  candidates_[i] = core_.fetch_connection(keys_[i]);
+}
+
+void Engine::Burst::fetch_queues(size_t i) const {
+  core_.fetch_queues(candidates_[i]);
+}
+
+bool Engine::Burst::input(size_t i, timer::Instant now) {
+  if (i + kFar < segments_.size()) fetch_connection(i + kFar);
+  if (i + kNear < segments_.size()) fetch_queues(i + kNear);
+  core_.now = now;
+  return core_.input(segments_[i], keys_[i]);
 }
 
 Connection* Engine::accept(const packet::Parsed& syn, Handler* handler, const Options& options,

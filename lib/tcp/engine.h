@@ -10,6 +10,8 @@
 // Everything is allocated by the constructor; a full table refuses.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -139,16 +141,37 @@ class Engine {
   // received packet, find(tuple.destination, tuple.source).
   Connection* find(const packet::Endpoint& local, const packet::Endpoint& remote);
 
-  // What input() will touch for the TCP segments of a burst is asked for from memory, all at once:
-  // with many connections nothing of one is in a cache, and one wait is shorter than many. Fills
-  // keys, one for each segment, which input() takes. No effect but on time.
-  void prefetch(std::span<const packet::Parsed> segments, uint64_t* keys) const;
   // A TCP segment. True: it belonged to a connection (or to one in TIME-WAIT) and the mbuf was
   // taken, whatever became of it. False: no connection, the mbuf still belongs to the caller, whose
   // policy decides (accept(), send_reset(), forward, drop). A SYN that may reuse a tuple in
   // TIME-WAIT (RFC 6191) removes that entry and returns false.
   bool input(const packet::Parsed& segment, timer::Instant now);
-  bool input(const packet::Parsed& segment, uint64_t key, timer::Instant now);
+
+  // The TCP segments of a burst on their way through input(). With many connections nothing of one
+  // is in a cache: while a segment is worked on, memory is asked for what those behind it will
+  // touch. No effect but on time.
+  class Burst {
+   public:
+    static constexpr size_t kMost = 64;
+
+    // At most kMost segments, which the caller keeps.
+    Burst(Engine& engine, std::span<const packet::Parsed> segments);
+    // input() of segments[i]; to be called in their order.
+    bool input(size_t i, timer::Instant now);
+
+   private:
+    // How many segments ahead: a connection, and then what that points to.
+    static constexpr size_t kFar = 6;
+    static constexpr size_t kNear = 3;
+
+    void fetch_connection(size_t i);
+    void fetch_queues(size_t i) const;
+
+    Core& core_;
+    std::span<const packet::Parsed> segments_;
+    std::array<uint64_t, kMost> keys_;
+    std::array<uint32_t, kMost> candidates_;  // where in the table its entry most likely is
+  };
 
   // Passive open by a SYN for any address: local is the packet's destination. The mbuf stays the
   // caller's; data on the SYN is left for the peer to send again. Null when the segment is no clean
