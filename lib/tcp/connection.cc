@@ -80,6 +80,7 @@ void Connection::open(Core& core, uint32_t index, const packet::Endpoint& local,
   remote_ = remote;
   handler_ = handler;
   options_ = Policy(options);
+  patience_ = Patience(options);
   flight_ = core.flights.none();
   disorder_ = core.disorders.none();
   last_received_ = last_sent_ = progress_at_ = Moment(core.now);
@@ -123,14 +124,15 @@ void Connection::start_passive(const Incoming& syn, bool held) {
   arm();
 }
 
-void Connection::prefetch_queues() const {
+void Connection::prefetch_queues(bool data) const {
+  __builtin_prefetch(handler_);
+  if (data) return;
   if (const rte_mbuf* head = send_queue_.head()) {
     __builtin_prefetch(head, 1);
     __builtin_prefetch(&head->next, 1);
   }
   if (flight_->board.head() != Scoreboard::kNone)
     __builtin_prefetch(&core_->records[flight_->board.head()], 1);
-  __builtin_prefetch(handler_);
 }
 
 // The peer's SYN decides what is on; without its offer an option stays off (RFC 7323, RFC 2018).

@@ -87,10 +87,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   Info info() const;
   Info info(timer::Instant now) const;
   // Asks memory for what the next call will touch: worth it some hundred cycles ahead of a call.
-  void prefetch() const {
-    const auto* at = reinterpret_cast<const char*>(this);
-    for (size_t line = 0; line < kHotBytes; line += 64) __builtin_prefetch(at + line, 1);
-  }
+  void prefetch() const { prefetch_bytes(kHotBytes); }
   // Queues, scoreboard and sequence numbers agree; slow, for tests.
   bool consistent() const;
 
@@ -101,6 +98,8 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   friend class Core;
   friend class Engine;
 
+  // Of what data that is received touches, and of what an acknowledgment and sending do.
+  static constexpr size_t kReceiveBytes = 320;
   static constexpr size_t kHotBytes = 384;
   // A short queue's bytes beyond what the windows allow: enough to go out with the ACK that opens
   // them, before the user has heard of it.
@@ -111,8 +110,13 @@ class alignas(64) Connection : private timer::Wheel::Entry {
 
   Connection() = default;
 
-  // Behind prefetch(), when what it asked for has come: what that points to.
-  void prefetch_queues() const;
+  void prefetch_bytes(size_t bytes) const {
+    const auto* at = reinterpret_cast<const char*>(this);
+    for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line, 1);
+  }
+  // For a segment of a burst; and, when what that asked for has come, what that points to.
+  void prefetch_for(bool data) const { prefetch_bytes(data ? kReceiveBytes : kHotBytes); }
+  void prefetch_queues(bool data) const;
 
   // connection.cc: life.
   void open(Core& core, uint32_t index, const packet::Endpoint& local,
@@ -269,7 +273,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
     if (counter != UINT16_MAX) ++counter;
   }
 
-  // kHotBytes that segments touch, with the wheel's entry before them.
+  // kReceiveBytes that each segment touches, with the wheel's entry before them.
   Core* core_ = nullptr;
   Handler* handler_ = nullptr;
   Flight* flight_ = nullptr;      // of the pool while data is unacknowledged
@@ -357,29 +361,30 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   };
   uint32_t ts_recent_at_ = 0;   // seconds
   uint16_t receive_mss_ = 536;  // largest segment to expect
-  uint16_t peer_mss_ = 536;
-
-  // What a segment that is sent touches besides.
-  [[no_unique_address]] packet::Chain send_queue_;
+  uint16_t challenges_left_ = 0;
+  Policy options_;
   uint32_t unsent_ = 0;  // bytes of the send queue behind snd_nxt
+
+  RttEstimator rtt_;
+  Congestion congestion_;
+  uint16_t peer_mss_ = 536;
+  uint16_t timeouts_ = 0;  // it, tail_probes_ and spurious_ stop at their largest value
+
+  // What a segment that is sent, or an acknowledgment of one, touches besides.
+  [[no_unique_address]] packet::Chain send_queue_;
+  Moment last_sent_;  // data or SYN
   // Of the send queue, where snd_nxt lies; valid while unsent_.
   rte_mbuf* unsent_segment_ = nullptr;
   const uint8_t* unsent_data_ = nullptr;
   timer::Instant timeout_at_ = timer::kNever;  // when the retransmission timer is due
-  Moment last_sent_;                           // data or SYN
   // Last time snd_una moved or the queue was empty; before the end of the handshake, its beginning.
   Moment progress_at_;
   Seq iss_ = 0;
   uint16_t rcv_wraps_ = 0;  // times rcv_nxt_ passed irs_, for the count of bytes
   uint16_t snd_wraps_ = 0;  // and snd_una_ iss_
 
-  Congestion congestion_;
-  RttEstimator rtt_;
-  Policy options_;
-
   // Rarely.
-  uint16_t challenges_left_ = 0;
-  uint16_t timeouts_ = 0;                   // it and the last two stop at their largest value
+  Patience patience_;
   uint32_t challenge_second_ = UINT32_MAX;  // that challenges_left_ is of
   uint32_t opened_at_ = 0;                  // seconds
   uint64_t cookie_ = 0;

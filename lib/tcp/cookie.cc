@@ -10,7 +10,7 @@ namespace {
 
 // What peers have: the floor, RFC 9293's defaults, tunnels, Ethernet with and without options,
 // jumbo frames.
-constexpr std::array<uint16_t, 8> kMss = {216, 536, 1220, 1360, 1400, 1440, 1460, 8940};
+constexpr std::array<uint16_t, 8> kMssOfIndex = {216, 536, 1220, 1360, 1400, 1440, 1460, 8940};
 constexpr unsigned kInfoBits = 6;
 constexpr uint32_t kInfoMask = (1u << kInfoBits) - 1;
 
@@ -22,8 +22,8 @@ uint64_t epoch_of(timer::Instant now) {
 }
 
 uint32_t index_of(uint16_t mss) {
-  const auto* above = std::upper_bound(kMss.begin(), kMss.end(), mss);
-  return above == kMss.begin() ? 0 : static_cast<uint32_t>(above - kMss.begin() - 1);
+  const auto* above = std::upper_bound(kMssOfIndex.begin(), kMssOfIndex.end(), mss);
+  return above == kMssOfIndex.begin() ? 0 : static_cast<uint32_t>(above - kMssOfIndex.begin() - 1);
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ std::optional<Cookie> CookieMaker::read(const packet::Tuple& tuple, Seq peer_seq
   uint64_t epoch = epoch_of(now);
   if ((epoch & 1) != info >> 5) --epoch;
   if (mac(epoch, tuple, peer_sequence, info) != (sequence & ~kInfoMask)) return std::nullopt;
-  return Cookie{kMss[info & 7], static_cast<uint8_t>(info >> 3 & 3)};
+  return Cookie{kMssOfIndex[info & 7], static_cast<uint8_t>(info >> 3 & 3)};
 }
 
 uint32_t cookie_timestamp(uint32_t now, const SegmentOptions& syn, bool ecn) {

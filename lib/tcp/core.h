@@ -76,10 +76,11 @@ class Core {
 
   // engine.cc
   // Memory is asked for the slot of a key, for its connection, for what that points to: each may
-  // be read when the one before has come. candidate: what fetch_connection() gave.
+  // be read when the one before has come. data: the segment has some. candidate: what
+  // fetch_connection() gave.
   void fetch_slot(uint64_t key) const { table_.prefetch(key); }
-  uint32_t fetch_connection(uint64_t key) const;
-  void fetch_queues(uint32_t candidate) const;
+  uint32_t fetch_connection(uint64_t key, bool data) const;
+  void fetch_queues(uint32_t candidate, bool data) const;
   bool input(const packet::Parsed& segment, uint64_t key);
   Connection* accept(const packet::Parsed& syn, Handler* handler, const Options& options,
                      AcceptMode mode);

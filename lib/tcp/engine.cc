@@ -167,19 +167,19 @@ uint32_t Core::timestamp_offset(const packet::Endpoint& local,
   return static_cast<uint32_t>(packet::siphash(secrets.timestamp, packet::Tuple{local, remote}));
 }
 
-uint32_t Core::fetch_connection(uint64_t key) const {
+uint32_t Core::fetch_connection(uint64_t key, bool data) const {
   const uint32_t candidate = table_.candidate(key);
   if (candidate == kNone) return kNone;
   if ((candidate & kTimeWaitBit) != 0) {
     __builtin_prefetch(&time_waits_[candidate & ~kTimeWaitBit]);
   } else {
-    connections_[candidate].prefetch();
+    connections_[candidate].prefetch_for(data);
   }
   return candidate;
 }
 
-void Core::fetch_queues(uint32_t candidate) const {
-  if ((candidate & kTimeWaitBit) == 0) connections_[candidate].prefetch_queues();
+void Core::fetch_queues(uint32_t candidate, bool data) const {
+  if ((candidate & kTimeWaitBit) == 0) connections_[candidate].prefetch_queues(data);
 }
 
 bool Core::input(const packet::Parsed& parsed, uint64_t key) {
@@ -371,11 +371,11 @@ Engine::Burst::Burst(Engine& engine, std::span<const packet::Parsed> segments)
 }
 
 void Engine::Burst::fetch_connection(size_t i) {
-  candidates_[i] = core_.fetch_connection(keys_[i]);
+  candidates_[i] = core_.fetch_connection(keys_[i], segments_[i].payload_length != 0);
 }
 
 void Engine::Burst::fetch_queues(size_t i) const {
-  core_.fetch_queues(candidates_[i]);
+  core_.fetch_queues(candidates_[i], segments_[i].payload_length != 0);
 }
 
 bool Engine::Burst::input(size_t i, timer::Instant now) {

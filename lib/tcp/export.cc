@@ -14,7 +14,7 @@ namespace {
 // A record is what one packet can carry again.
 constexpr uint32_t kRecordBytes = 16'384;
 
-uint32_t milliseconds(Policy::Time time) {
+uint32_t milliseconds(PolicyTime time) {
   return time.count();
 }
 
@@ -73,11 +73,11 @@ void Connection::save_numbers(SavedConnection& s) const {
 
 void Connection::save_policy(SavedConnection& s) const {
   s.path = options_.path, s.keepalive_idle = milliseconds(options_.keepalive_idle);
-  s.user_timeout = milliseconds(options_.user_timeout);
-  s.handshake_timeout = milliseconds(options_.handshake_timeout);
-  s.stall_timeout = milliseconds(options_.stall_timeout);
-  s.keepalive_interval = milliseconds(options_.keepalive_interval);
-  s.fin_wait_2_timeout = milliseconds(options_.fin_wait_2_timeout);
+  s.user_timeout = milliseconds(patience_.user_timeout);
+  s.handshake_timeout = milliseconds(patience_.handshake_timeout);
+  s.stall_timeout = milliseconds(patience_.stall_timeout);
+  s.keepalive_interval = milliseconds(patience_.keepalive_interval);
+  s.fin_wait_2_timeout = milliseconds(patience_.fin_wait_2_timeout);
   s.ttl = options_.ttl, s.keepalive_probes = options_.keepalive_probes;
   s.nagle = options_.nagle ? 1 : 0;
   s.congestion = static_cast<uint8_t>(options_.congestion);
@@ -187,15 +187,15 @@ void Connection::restore_numbers(const SavedConnection& s) {
 }
 
 void Connection::restore_policy(const SavedConnection& s) {
-  const auto bounded = [](uint32_t time, Policy::Time longest = Policy::kLongest) {
-    return std::min(Policy::Time(time), longest);
+  const auto bounded = [](uint32_t time, PolicyTime longest = kLongestPolicyTime) {
+    return std::min(PolicyTime(time), longest);
   };
   options_.path = s.path, options_.keepalive_idle = bounded(s.keepalive_idle);
-  options_.user_timeout = bounded(s.user_timeout);
-  options_.handshake_timeout = bounded(s.handshake_timeout);
-  options_.stall_timeout = bounded(s.stall_timeout);
-  options_.keepalive_interval = bounded(s.keepalive_interval, Policy::kLongestInterval);
-  options_.fin_wait_2_timeout = bounded(s.fin_wait_2_timeout);
+  patience_.user_timeout = bounded(s.user_timeout);
+  patience_.handshake_timeout = bounded(s.handshake_timeout);
+  patience_.stall_timeout = bounded(s.stall_timeout);
+  patience_.keepalive_interval = bounded(s.keepalive_interval, Patience::kLongestInterval);
+  patience_.fin_wait_2_timeout = bounded(s.fin_wait_2_timeout);
   options_.ttl = s.ttl, options_.keepalive_probes = s.keepalive_probes;
   options_.nagle = s.nagle != 0;
   options_.congestion = static_cast<CongestionControl>(s.congestion);

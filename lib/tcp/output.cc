@@ -111,7 +111,9 @@ void Connection::output() {
   if (synchronized()) {
     // A duplicate is reported once (RFC 2883 section 4), so not by data that will be cut.
     if (disorder_->duplicate.start != disorder_->duplicate.end && unsent_ != 0) send_ack(snd_nxt_);
-    output_data();
+    if (unsent_ != 0 || fin_queued_ != fin_sent_ || flight_->board.has_unsent_losses()) {
+      output_data();
+    }
     // Also when data can't leave: what it waits for may be the peer, who waits for this.
     if (ack_now_) send_ack(snd_nxt_);
     set_loss_timer();

@@ -14,11 +14,18 @@
 
 namespace isthmus::tcp {
 
-struct Policy {
-  using Time = std::chrono::duration<uint32_t, std::milli>;
-  static constexpr Time kLongest = std::chrono::hours(24 * 24);
-  static constexpr Time kLongestInterval = std::chrono::hours(2);
+// 32 bits of milliseconds.
+using PolicyTime = std::chrono::duration<uint32_t, std::milli>;
+inline constexpr PolicyTime kLongestPolicyTime = std::chrono::hours(24 * 24);
 
+// Never shorter than asked for: a fraction counts as a whole.
+inline PolicyTime policy_time(timer::Duration time) {
+  return std::chrono::ceil<PolicyTime>(
+      std::clamp<timer::Duration>(time, {}, kLongestPolicyTime));
+}
+
+// What segments ask for.
+struct Policy {
   Policy() : Policy(Options()) {}
   explicit Policy(const Options& options)
       : path(options.path),
@@ -29,14 +36,8 @@ struct Policy {
         nagle(options.nagle),
         short_queue(options.short_queue),
         congestion(options.congestion),
-        keepalive_idle(compact(options.keepalive_idle)),
-        user_timeout(compact(options.user_timeout)),
-        fin_wait_2_timeout(compact(options.fin_wait_2_timeout)),
-        handshake_timeout(compact(options.handshake_timeout)),
-        stall_timeout(compact(options.stall_timeout)),
-        keepalive_interval(std::min(compact(options.keepalive_interval), kLongestInterval)) {}
+        keepalive_idle(policy_time(options.keepalive_idle)) {}
 
-  // What segments ask for is first.
   uint32_t path;
   uint8_t ttl;
   uint8_t keepalive_probes;
@@ -45,18 +46,26 @@ struct Policy {
   bool nagle : 1;
   bool short_queue : 1;
   CongestionControl congestion : 1;
-  Time keepalive_idle;
-  Time user_timeout;
-  Time fin_wait_2_timeout;
-  Time handshake_timeout;
-  Time stall_timeout;
-  Time keepalive_interval;
+  PolicyTime keepalive_idle;
+};
 
- private:
-  // Never shorter than asked for: a fraction counts as a whole.
-  static Time compact(timer::Duration time) {
-    return std::chrono::ceil<Time>(std::clamp<timer::Duration>(time, {}, kLongest));
-  }
+// What only silence and the ends of a connection ask for.
+struct Patience {
+  static constexpr PolicyTime kLongestInterval = std::chrono::hours(2);
+
+  Patience() : Patience(Options()) {}
+  explicit Patience(const Options& options)
+      : user_timeout(policy_time(options.user_timeout)),
+        fin_wait_2_timeout(policy_time(options.fin_wait_2_timeout)),
+        handshake_timeout(policy_time(options.handshake_timeout)),
+        stall_timeout(policy_time(options.stall_timeout)),
+        keepalive_interval(std::min(policy_time(options.keepalive_interval), kLongestInterval)) {}
+
+  PolicyTime user_timeout;
+  PolicyTime fin_wait_2_timeout;
+  PolicyTime handshake_timeout;
+  PolicyTime stall_timeout;
+  PolicyTime keepalive_interval;
 };
 
 }  // namespace isthmus::tcp

@@ -35,7 +35,7 @@ void Connection::restart_timeout() {
   const timer::Instant now = core_->now;
   timeout_at_ = now + retransmission_timeout();
   if (!synchronized()) return;
-  const timer::Instant patience = after(progress_at_.instant(now), options_.user_timeout);
+  const timer::Instant patience = after(progress_at_.instant(now), patience_.user_timeout);
   timeout_at_ = std::min(timeout_at_, std::max(patience, now));
 }
 
@@ -43,10 +43,10 @@ timer::Instant Connection::lifetime_deadline() const {
   switch (state_) {
     case State::syn_sent:
     case State::syn_received:
-      return after(progress_at_.instant(core_->now), options_.handshake_timeout);
+      return after(progress_at_.instant(core_->now), patience_.handshake_timeout);
     case State::fin_wait_2:
-      if (options_.fin_wait_2_timeout != timer::Duration()) {
-        return last_received_.instant(core_->now) + options_.fin_wait_2_timeout;
+      if (patience_.fin_wait_2_timeout != timer::Duration()) {
+        return last_received_.instant(core_->now) + patience_.fin_wait_2_timeout;
       }
       break;
     case State::closed:
@@ -56,8 +56,9 @@ timer::Instant Connection::lifetime_deadline() const {
       break;
   }
   if (options_.keepalive_idle == timer::Duration() || snd_una_ != snd_nxt_) return timer::kNever;
-  return last_received_.instant(core_->now) + options_.keepalive_idle +
-         options_.keepalive_interval * keepalives_out_;
+  PolicyTime silence = options_.keepalive_idle;
+  if (keepalives_out_ != 0) silence += patience_.keepalive_interval * keepalives_out_;
+  return last_received_.instant(core_->now) + silence;
 }
 
 // A deadline of a few milliseconds that is kept as micros().
@@ -162,8 +163,8 @@ void Connection::on_loss_timer() {
 }
 
 bool Connection::stalled_too_long() const {
-  return options_.stall_timeout != timer::Duration() && stalled_ &&
-         core_->now - stalled_at_.instant(core_->now) >= options_.stall_timeout;
+  return patience_.stall_timeout != timer::Duration() && stalled_ &&
+         core_->now - stalled_at_.instant(core_->now) >= patience_.stall_timeout;
 }
 
 // RFC 6298 section 5.4 to 5.6.
@@ -172,8 +173,8 @@ void Connection::on_retransmission_timeout() {
   count_up(timeouts_);
   ++core_->stats.timeouts;
   const bool handshake = !synchronized();
-  const bool silent = options_.user_timeout != timer::Duration() &&
-                      now - progress_at_.instant(now) >= options_.user_timeout;
+  const bool silent = patience_.user_timeout != timer::Duration() &&
+                      now - progress_at_.instant(now) >= patience_.user_timeout;
   // A peer that shut its window on what was under way throws it away, and says so each time.
   if (!handshake && (silent || stalled_too_long())) return fail(Failure::timed_out);
   const uint32_t flight = in_flight();
@@ -253,7 +254,7 @@ void Connection::on_persist() {
   const timer::Instant now = core_->now;
   const timer::Instant heard = std::max(last_received_.instant(now), stalled_at_.instant(now));
   const bool silent =
-      options_.user_timeout != timer::Duration() && now - heard >= options_.user_timeout;
+      patience_.user_timeout != timer::Duration() && now - heard >= patience_.user_timeout;
   if (silent || stalled_too_long()) return fail(Failure::timed_out);
   ++core_->stats.window_probes;
   if (backoff_ < 16) ++backoff_;
@@ -268,7 +269,7 @@ void Connection::on_lifetime() {
       send_reset_ = held_;
       return fail(Failure::timed_out);
     case State::fin_wait_2:
-      if (options_.fin_wait_2_timeout == timer::Duration()) break;
+      if (patience_.fin_wait_2_timeout == timer::Duration()) break;
       fail(Failure::timed_out);
       send_reset_ = false;  // everything was said and heard; who comes back later is told then
       return;
