@@ -113,7 +113,7 @@ void Edge::neighbour_message(rte_mbuf* message, uint16_t interface) {
   packet::Parsed parsed;
   // An ARP message begins with its hardware type, 0x0001; an IPv6 packet with its version.
   const bool arp = message->data_len != 0 && (*rte_pktmbuf_mtod(message, uint8_t*) >> 4) != 6;
-  std::optional<Reason> reason =
+  stats::Refusal reason =
       arp ? neighbours.input_arp(message, now_) : packet::parse(message, parsed);
   if (!arp && !reason) reason = neighbours.input_nd(parsed, now_);
   if (reason) reasons_.count(*reason);

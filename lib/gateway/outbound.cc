@@ -70,7 +70,7 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
   if (const auto refused = dial(*flow, decision)) refuse(*flow, *refused);
 }
 
-std::optional<Reason> Outbound::dial(Flow& flow, const proxy::OutboundDecision& decision) {
+stats::Refusal Outbound::dial(Flow& flow, const proxy::OutboundDecision& decision) {
   flow::Record& record = *flow.record;
   record.at[flow::kDecided] = context_.now;
   record.upstream = {{record.client.source.address, 0}, decision.upstream};

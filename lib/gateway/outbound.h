@@ -82,7 +82,7 @@ class Outbound final : private hbone::OpenHandler {
   void on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) override;
 
   // A reason, counted, when no tunnel can be asked for.
-  std::optional<stats::Reason> dial(Flow& flow, const proxy::OutboundDecision& decision);
+  stats::Refusal dial(Flow& flow, const proxy::OutboundDecision& decision);
   bool retry(Flow& flow);
   proxy::OutboundDecision decide(const Flow& flow);
   void client_is_there(Flow& flow);

@@ -21,7 +21,7 @@ mesh::IdentityId identity_at(const Plan& plan, const packet::IpAddress& address)
 }
 
 // Of a flow between two pods of this node, which no tunnel's end decides about.
-std::optional<Reason> objection_to_local(const Plan& plan, const flow::Record& record) {
+stats::Refusal objection_to_local(const Plan& plan, const flow::Record& record) {
   const auto* destination = plan.mesh->find_workload(record.endpoint.address);
   if (destination == nullptr) return Reason::gateway_identity_changed;
   const auto decision =
@@ -34,7 +34,7 @@ std::optional<Reason> objection_to_local(const Plan& plan, const flow::Record& r
 
 }  // namespace
 
-std::optional<Reason> objection_to_outbound(const Context& context, const flow::Record& record) {
+stats::Refusal objection_to_outbound(const Context& context, const flow::Record& record) {
   // One that has not been decided yet will be, by this plan.
   if (record.source_identity == mesh::kNoIdentity ||
       record.source_identity == identity_at(*context.plan, record.client.source.address)) {
@@ -43,7 +43,7 @@ std::optional<Reason> objection_to_outbound(const Context& context, const flow::
   return Reason::gateway_identity_changed;
 }
 
-std::optional<Reason> objection_to_stream(const Context& context, const flow::Record& record,
+stats::Refusal objection_to_stream(const Context& context, const flow::Record& record,
                                           const hbone::Tunnel& tunnel) {
   const std::string peer = tunnel.peer() != nullptr ? tunnel.peer()->to_string() : std::string();
   const hbone::AuthorityText endpoint = hbone::make_authority(record.endpoint);
@@ -62,7 +62,7 @@ std::optional<Reason> objection_to_stream(const Context& context, const flow::Re
   return Reason::gateway_identity_changed;
 }
 
-std::optional<Reason> objection_to_plain(const Context& context, const flow::Record& record) {
+stats::Refusal objection_to_plain(const Context& context, const flow::Record& record) {
   const Plan& plan = *context.plan;
   if (record.capture == capture::Class::bypass) return std::nullopt;
   if (record.kind == flow::Kind::inbound_plain) {

@@ -19,11 +19,11 @@ class Outbound;
 class Plain;
 
 // Why a live flow must end under the context's plan; nothing when it may go on.
-std::optional<stats::Reason> objection_to_outbound(const Context& context,
+stats::Refusal objection_to_outbound(const Context& context,
                                                    const flow::Record& record);
-std::optional<stats::Reason> objection_to_stream(const Context& context, const flow::Record& record,
+stats::Refusal objection_to_stream(const Context& context, const flow::Record& record,
                                                  const hbone::Tunnel& tunnel);
-std::optional<stats::Reason> objection_to_plain(const Context& context, const flow::Record& record);
+stats::Refusal objection_to_plain(const Context& context, const flow::Record& record);
 
 class Review {
  public:

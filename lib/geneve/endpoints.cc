@@ -39,7 +39,7 @@ TunnelEndpoints::TunnelEndpoints(const EndpointConfig& config)
   std::sort(hosts_.begin(), hosts_.end());
 }
 
-std::optional<Reason> TunnelEndpoints::accept(const Tunnelled& packet, Direction& direction) const {
+stats::Refusal TunnelEndpoints::accept(const Tunnelled& packet, Direction& direction) const {
   if (packet.outer.destination.address != gateway_) return Reason::geneve_wrong_destination;
   if (!std::binary_search(hosts_.begin(), hosts_.end(), packet.outer.source.address)) {
     return Reason::geneve_unknown_source;
@@ -54,7 +54,7 @@ std::optional<Reason> TunnelEndpoints::accept(const Tunnelled& packet, Direction
   return std::nullopt;
 }
 
-std::optional<Reason> TunnelEndpoints::answer_arp(rte_mbuf* message, const Tunnelled& from,
+stats::Refusal TunnelEndpoints::answer_arp(rte_mbuf* message, const Tunnelled& from,
                                                   Direction direction, rte_mempool* pool,
                                                   rte_mbuf*& reply) const {
   reply = nullptr;

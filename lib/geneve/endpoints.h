@@ -46,7 +46,7 @@ class TunnelEndpoints {
 
   // Whether the tunnel packet may be believed, and which tunnel it came by. The gateway asks this
   // for packets from a `node` port only.
-  std::optional<stats::Reason> accept(const Tunnelled& packet, Direction& direction) const;
+  stats::Refusal accept(const Tunnelled& packet, Direction& direction) const;
   const Tunnel& tunnel(Direction direction) const {
     return direction == Direction::inbound ? inbound_ : outbound_;
   }
@@ -54,7 +54,7 @@ class TunnelEndpoints {
   // Answers an ARP message that came by a tunnel; `message` starts at ARP (strip() was called) and
   // stays the caller's. On success `reply` is an L3 packet to be sent to the host that asked: the
   // only thing that ever travels back through Geneve.
-  std::optional<stats::Reason> answer_arp(rte_mbuf* message, const Tunnelled& from,
+  stats::Refusal answer_arp(rte_mbuf* message, const Tunnelled& from,
                                           Direction direction, rte_mempool* pool,
                                           rte_mbuf*& reply) const;
 

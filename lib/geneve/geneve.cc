@@ -23,7 +23,7 @@ constexpr uint8_t kTtl = 64;
 
 // Options lie within the length that the header gives, each with a length of its own; the highest
 // bit of the type says that whoever does not know it must drop the packet.
-std::optional<Reason> check_options(const uint8_t* options, unsigned length) {
+stats::Refusal check_options(const uint8_t* options, unsigned length) {
   while (length != 0) {
     if (length < 4) return Reason::geneve_truncated;
     if ((options[2] & 0x80) != 0) return Reason::geneve_critical_option;
@@ -35,7 +35,7 @@ std::optional<Reason> check_options(const uint8_t* options, unsigned length) {
   return std::nullopt;
 }
 
-std::optional<Reason> check_header(const Header& header) {
+stats::Refusal check_header(const Header& header) {
   if (header.version() != 0) return Reason::geneve_bad_version;
   if ((header.flags & Header::kControl) != 0) return Reason::geneve_control;
   if ((header.flags & Header::kCritical) != 0) return Reason::geneve_critical_option;
@@ -44,7 +44,7 @@ std::optional<Reason> check_header(const Header& header) {
 }
 
 // The inner Ethernet header starts at an offset: show parse_ethernet a packet that starts there.
-std::optional<Reason> parse_inner(rte_mbuf* packet, uint16_t offset, packet::FrameView& out) {
+stats::Refusal parse_inner(rte_mbuf* packet, uint16_t offset, packet::FrameView& out) {
   // Behind make_contiguous() nothing moves any more, so that the outer views stay valid.
   constexpr uint32_t kMostEthernet = sizeof(Ethernet) + 2 * sizeof(packet::Vlan);
   const uint32_t wanted = std::min<uint32_t>(packet->pkt_len, offset + kMostEthernet);
@@ -85,7 +85,7 @@ uint8_t* write_ip(uint8_t* to, const Encapsulation& tunnel, uint16_t length) {
 
 }  // namespace
 
-std::optional<Reason> parse(const packet::Parsed& outer, Tunnelled& out) {
+stats::Refusal parse(const packet::Parsed& outer, Tunnelled& out) {
   rte_mbuf* packet = outer.mbuf;
   const uint32_t start = outer.l3_length + static_cast<uint32_t>(sizeof(Udp));
   if (outer.payload_length < sizeof(Header)) return Reason::geneve_truncated;

@@ -49,7 +49,7 @@ inline bool is_geneve(const packet::Parsed& outer) {
 // Reads Geneve and the inner Ethernet header of such a packet. Whether it may be believed is up to
 // TunnelEndpoints. Unknown options are passed over unless they, or the header, say critical;
 // control packets are refused (RFC 8926 sections 3.4 and 3.5.1).
-std::optional<stats::Reason> parse(const packet::Parsed& outer, Tunnelled& out);
+stats::Refusal parse(const packet::Parsed& outer, Tunnelled& out);
 
 // Takes all headers in front of the inner packet off: the data starts at the inner L3 (or ARP).
 // Receive flags that spoke of the outer checksum are cleared; a partial checksum is that of the

@@ -33,7 +33,7 @@ rte_mbuf* make_arp(Arp::Operation operation, const MacAddress& sender_mac, packe
 
 }  // namespace
 
-std::optional<stats::Reason> parse_arp(rte_mbuf* packet, Arp& out) {
+stats::Refusal parse_arp(rte_mbuf* packet, Arp& out) {
   if (packet->pkt_len < sizeof(Arp)) return stats::Reason::packet_truncated;
   if (!packet::make_contiguous(packet, sizeof(Arp))) return stats::Reason::packet_scattered;
   out = *rte_pktmbuf_mtod(packet, const Arp*);

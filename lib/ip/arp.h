@@ -15,7 +15,7 @@ namespace isthmus::ip {
 
 // Reads an ARP message; the mbuf's data starts at it (Ethernet taken off). Anything but a request
 // or reply of Ethernet and IPv4 from a unicast sender is malformed.
-std::optional<stats::Reason> parse_arp(rte_mbuf* packet, packet::Arp& out);
+stats::Refusal parse_arp(rte_mbuf* packet, packet::Arp& out);
 
 // A request for the owner of target, as an ARP message without Ethernet in front. Null when the
 // pool is empty. sender_ip may be 0.0.0.0 (RFC 5227 probe).

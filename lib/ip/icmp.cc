@@ -212,7 +212,7 @@ bool is_icmp_error(const Parsed& parsed) {
   return is_icmp(parsed) && is_error_type(parsed.is_v4(), parsed.l4<Icmp>()->type);
 }
 
-std::optional<Reason> parse_icmp_error(const Parsed& parsed, EmbeddedPacket& out) {
+stats::Refusal parse_icmp_error(const Parsed& parsed, EmbeddedPacket& out) {
   constexpr uint32_t kQuotedTransport = 8;  // RFC 792: at least the ports and TCP's sequence number
   const bool v4 = parsed.is_v4();
   out = EmbeddedPacket();

@@ -70,6 +70,6 @@ struct EmbeddedPacket {
 // True when the packet is an ICMP error message.
 bool is_icmp_error(const packet::Parsed& parsed);
 // Reads the embedded packet of one; at least its IP header and 8 bytes behind it must be there.
-std::optional<stats::Reason> parse_icmp_error(const packet::Parsed& parsed, EmbeddedPacket& out);
+stats::Refusal parse_icmp_error(const packet::Parsed& parsed, EmbeddedPacket& out);
 
 }  // namespace isthmus::ip

@@ -26,7 +26,7 @@ Option link_option(NeighbourMessage::Kind kind) {
   return kind == NeighbourMessage::kSolicitation ? kSourceLinkAddress : kTargetLinkAddress;
 }
 
-std::optional<Reason> parse_options(const uint8_t* options, uint32_t length,
+stats::Refusal parse_options(const uint8_t* options, uint32_t length,
                                     NeighbourMessage& out) {
   while (length != 0) {
     if (length < 2) return Reason::ip_bad_arp;
@@ -50,7 +50,7 @@ bool is_neighbour_message(const Parsed& parsed) {
   return type == NeighbourMessage::kSolicitation || type == NeighbourMessage::kAdvertisement;
 }
 
-std::optional<Reason> parse_neighbour_message(const Parsed& parsed, NeighbourMessage& out) {
+stats::Refusal parse_neighbour_message(const Parsed& parsed, NeighbourMessage& out) {
   const uint32_t length = parsed.payload_length;
   if (length < kTargetSize) return Reason::packet_truncated;
   if (length > kTargetSize + kMaxOptions) return Reason::ip_bad_arp;

@@ -173,7 +173,7 @@ void Neighbours::learn(Entry& entry, const MacAddress& mac, bool solicited, Inst
   for (unsigned i = 0; i < queued; ++i) transmit_ip(entry.queue[i], mac);
 }
 
-std::optional<Reason> Neighbours::input_arp(rte_mbuf* message, Instant now) {
+stats::Refusal Neighbours::input_arp(rte_mbuf* message, Instant now) {
   Arp arp;
   if (auto bad = parse_arp(message, arp)) return bad;
   const IpAddress sender = IpAddress::v4(arp.sender_ip);
@@ -194,7 +194,7 @@ std::optional<Reason> Neighbours::input_arp(rte_mbuf* message, Instant now) {
   return std::nullopt;
 }
 
-std::optional<Reason> Neighbours::input_nd(const packet::Parsed& message, Instant now) {
+stats::Refusal Neighbours::input_nd(const packet::Parsed& message, Instant now) {
   NeighbourMessage parsed;
   if (auto bad = parse_neighbour_message(message, parsed)) return bad;
   const bool solicitation = parsed.kind == NeighbourMessage::kSolicitation;

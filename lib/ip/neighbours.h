@@ -65,9 +65,9 @@ class Neighbours {
   // address is known, else after it answered. A multicast next hop of IPv6 needs no resolution.
   void send(rte_mbuf* packet, const packet::IpAddress& next_hop, timer::Instant now);
   // An ARP message that came in, its Ethernet header taken off; the caller keeps and frees it.
-  std::optional<stats::Reason> input_arp(rte_mbuf* message, timer::Instant now);
+  stats::Refusal input_arp(rte_mbuf* message, timer::Instant now);
   // A neighbour solicitation or advertisement (is_neighbour_message); the caller keeps it.
-  std::optional<stats::Reason> input_nd(const packet::Parsed& message, timer::Instant now);
+  stats::Refusal input_nd(const packet::Parsed& message, timer::Instant now);
   // A neighbour that is known beforehand and never changes: a pod on its own port. False when the
   // table is full.
   bool add_permanent(const packet::IpAddress& address, const packet::MacAddress& mac);

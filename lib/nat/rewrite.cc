@@ -78,7 +78,7 @@ void rewrite(Parsed& packet, const Tuple& to) {
   packet.tuple = to;
 }
 
-std::optional<Reason> rewrite_error(Parsed& error, const Tuple& quoted) {
+stats::Refusal rewrite_error(Parsed& error, const Tuple& quoted) {
   constexpr uint32_t kTcpChecksumEnd = 18;  // where a quoted TCP checksum ends, if it is quoted
   ip::EmbeddedPacket embedded;
   if (auto bad = ip::parse_icmp_error(error, embedded)) return bad;

@@ -17,7 +17,7 @@ void rewrite(packet::Parsed& packet, const packet::Tuple& to);
 // Gives the packet that an ICMP error quotes another tuple, and the error itself the addresses that
 // follow: it goes to the quoted sender, and where the quoted destination itself complains it comes
 // from there. On a reason the packet is unchanged: it is malformed, or goes to somebody else.
-std::optional<stats::Reason> rewrite_error(packet::Parsed& error, const packet::Tuple& quoted);
+stats::Refusal rewrite_error(packet::Parsed& error, const packet::Tuple& quoted);
 
 // A TCP segment without payload; an L3 packet, checksums complete. Null when the pool is empty.
 rte_mbuf* make_segment(const packet::Tuple& tuple, uint8_t flags, uint32_t sequence,

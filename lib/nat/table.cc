@@ -125,7 +125,7 @@ std::optional<Tuple> Table::choose(const Tuple& client, const packet::IpAddress&
   return std::nullopt;
 }
 
-std::optional<Reason> Table::create(const Tuple& client, const packet::IpAddress& source,
+stats::Refusal Table::create(const Tuple& client, const packet::IpAddress& source,
                                     const packet::Endpoint& destination, const PortChoice& port,
                                     uint64_t cookie, timer::Instant now, Entry*& out) {
   out = nullptr;
@@ -230,7 +230,7 @@ void Table::follow(Entry& entry, Side from, const Parsed& packet) {
   }
 }
 
-std::optional<Reason> Table::translate(const Found& found, Parsed& packet, timer::Instant now) {
+stats::Refusal Table::translate(const Found& found, Parsed& packet, timer::Instant now) {
   assert(packet.protocol == packet::kProtoTcp && !packet.is_fragment);
   Entry& entry = *found.entry;
   if (entry.state == State::denied) return Reason::nat_denied;
@@ -242,7 +242,7 @@ std::optional<Reason> Table::translate(const Found& found, Parsed& packet, timer
   return std::nullopt;
 }
 
-std::optional<Reason> Table::translate_error(const Found& found, Parsed& packet) {
+stats::Refusal Table::translate_error(const Found& found, Parsed& packet) {
   if (packet.ttl <= 1) return Reason::nat_ttl_exceeded;
   // The quoted packet was sent towards the side that the error comes from; it came to the gateway
   // from the other one.

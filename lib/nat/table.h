@@ -110,7 +110,7 @@ class Table {
   // Adds an entry for a flow from client.source that called client.destination and goes to
   // `destination`, seen there as `source`. Refused with nat_table_full or nat_no_port. The pointer
   // is valid until the entry is removed or expires.
-  std::optional<stats::Reason> create(const packet::Tuple& client, const packet::IpAddress& source,
+  stats::Refusal create(const packet::Tuple& client, const packet::IpAddress& source,
                                       const packet::Endpoint& destination, const PortChoice& port,
                                       uint64_t cookie, timer::Instant now, Entry*& out);
 
@@ -125,13 +125,13 @@ class Table {
   // one off its TTL, follows the connection's state and counts. On a reason the packet is
   // unchanged: nat_ttl_exceeded, nat_denied (answer it by make_reset_reply()), or
   // nat_unexpected_syn (by make_challenge()).
-  std::optional<stats::Reason> translate(const Found& found, packet::Parsed& packet,
+  stats::Refusal translate(const Found& found, packet::Parsed& packet,
                                          timer::Instant now);
 
   // Rewrites an ICMP error about a packet that the gateway sent on one of the legs (`found` is
   // find(embedded tuple reversed)): the quoted headers and the outer addresses (RFC 5508 section
   // 4.2). On a reason the packet is unchanged.
-  std::optional<stats::Reason> translate_error(const Found& found, packet::Parsed& packet);
+  stats::Refusal translate_error(const Found& found, packet::Parsed& packet);
 
   // What answers a SYN of the client for a connection that seems to live (RFC 5961 section 4.2):
   // an ACK, to which a client that has forgotten the connection says RST with the right number.

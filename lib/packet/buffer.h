@@ -28,7 +28,7 @@ bool make_contiguous(rte_mbuf* packet, uint32_t n);
 
 // The same for a parser that needs n bytes of a packet which may be shorter: why it can't have
 // them.
-inline std::optional<stats::Reason> require_contiguous(rte_mbuf* packet, uint32_t n) {
+inline stats::Refusal require_contiguous(rte_mbuf* packet, uint32_t n) {
   if (n > packet->pkt_len) return stats::Reason::packet_truncated;
   if (!make_contiguous(packet, n)) return stats::Reason::packet_scattered;
   return std::nullopt;

@@ -58,20 +58,6 @@ void Chain::append(rte_mbuf* list) {
   }
 }
 
-void Chain::append(Chain&& other) {
-  if (other.head_ == nullptr || this == &other) return;
-  (tail_ == nullptr ? head_ : tail_->next) = other.head_;
-  tail_ = std::exchange(other.tail_, nullptr);
-  size_ += std::exchange(other.size_, 0);
-  other.head_ = nullptr;
-}
-
-uint64_t Chain::occupied() const {
-  uint64_t total = 0;
-  for (const rte_mbuf* m = head_; m != nullptr; m = m->next) total += m->buf_len + sizeof(rte_mbuf);
-  return total;
-}
-
 void Chain::clear() {
   while (head_ != nullptr) {
     rte_mbuf* next = head_->next;

@@ -25,7 +25,7 @@ class Chain {
         size_(std::exchange(other.size_, 0)) {}
   Chain& operator=(Chain&& other) noexcept {
     if (this != &other) {
-      clear();
+      if (head_ != nullptr) clear();
       head_ = std::exchange(other.head_, nullptr);
       tail_ = std::exchange(other.tail_, nullptr);
       size_ = std::exchange(other.size_, 0);
@@ -34,19 +34,33 @@ class Chain {
   }
   Chain(const Chain&) = delete;
   Chain& operator=(const Chain&) = delete;
-  ~Chain() { clear(); }
+  ~Chain() {
+    if (head_ != nullptr) clear();
+  }
 
   // Bytes in the chain.
   uint32_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   // Memory that its mbufs take: what a budget has to count, as a few bytes may hold a large buffer.
-  uint64_t occupied() const;
+  uint64_t occupied() const {
+    uint64_t total = 0;
+    for (const rte_mbuf* m = head_; m != nullptr; m = m->next) {
+      total += m->buf_len + sizeof(rte_mbuf);
+    }
+    return total;
+  }
   // First segment, for walking by rte_mbuf::next; null when empty. Still owned by the chain.
   rte_mbuf* head() const { return head_; }
   rte_mbuf* tail() const { return tail_; }
 
   void append(rte_mbuf* list);
-  void append(Chain&& other);
+  void append(Chain&& other) {
+    if (other.head_ == nullptr || this == &other) return;
+    (tail_ == nullptr ? head_ : tail_->next) = other.head_;
+    tail_ = std::exchange(other.tail_, nullptr);
+    size_ += std::exchange(other.size_, 0);
+    other.head_ = nullptr;
+  }
   void clear();
 
   // Moves the first n bytes (n <= size()) into the result. A segment that the cut divides is

@@ -26,7 +26,7 @@ rte_mbuf* add_first_segment(rte_mbuf* packet, rte_mempool* pool) {
 
 }  // namespace
 
-std::optional<stats::Reason> parse_ethernet(rte_mbuf* frame, FrameView& out) {
+stats::Refusal parse_ethernet(rte_mbuf* frame, FrameView& out) {
   if (auto bad = require_contiguous(frame, sizeof(Ethernet))) return bad;
   const auto* header = rte_pktmbuf_mtod(frame, const Ethernet*);
   out = {header->destination, header->source, header->type.get(), sizeof(Ethernet), 0};

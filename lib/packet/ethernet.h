@@ -24,7 +24,7 @@ struct FrameView {
 
 // Reads the header of a frame, with at most two VLAN tags (802.1Q inside 802.1ad). The frame is
 // unchanged but for the header's bytes made contiguous.
-std::optional<stats::Reason> parse_ethernet(rte_mbuf* frame, FrameView& out);
+stats::Refusal parse_ethernet(rte_mbuf* frame, FrameView& out);
 
 // Takes a header of view.length bytes off: the packet's data starts at L3.
 void strip_ethernet(rte_mbuf* frame, const FrameView& view);

@@ -9,7 +9,7 @@ namespace isthmus::packet {
 namespace {
 
 using stats::Reason;
-using Result = std::optional<Reason>;
+using Result = stats::Refusal;
 
 constexpr Result kOk = std::nullopt;
 
@@ -238,7 +238,7 @@ Result parse_transport(Parsed& out) {
 
 }  // namespace
 
-std::optional<stats::Reason> parse(rte_mbuf* packet, Parsed& out) {
+stats::Refusal parse(rte_mbuf* packet, Parsed& out) {
   out = Parsed{};
   out.mbuf = packet;
   if (auto bad = require_contiguous(packet, 1)) return bad;

@@ -45,6 +45,6 @@ struct Parsed {
 // reason says what is wrong and the mbuf still belongs to the caller. TCP, UDP and ICMP checksums
 // are verified as the receive flags ask (docs/architecture.md, "Receive checksum").
 // A coalesced packet (RX_LRO) may have an IPv4 total length of up to 65535.
-std::optional<stats::Reason> parse(rte_mbuf* packet, Parsed& out);
+stats::Refusal parse(rte_mbuf* packet, Parsed& out);
 
 }  // namespace isthmus::packet

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// SipHash-2-4 (Aumasson and Bernstein, 2012): a keyed hash of short inputs that nobody who does not
-// know the key can collide. Every table whose keys strangers choose, and TCP's initial sequence
-// numbers (RFC 6528), use it.
+// SipHash (Aumasson and Bernstein, 2012): a keyed hash of short inputs that nobody who does not know
+// the key can collide. SipHash-2-4 for what a stranger gets to see, as TCP's initial sequence numbers
+// (RFC 6528), and for all that isn't done for each packet; SipHash-1-3, which its authors find enough
+// for that, for a table whose hashes nobody sees.
 #pragma once
 
 #include <bit>
@@ -28,9 +29,10 @@ struct SipKey {
 };
 
 // The state, fed by whole 64-bit little-endian words and finished with what is left.
-class SipHash {
+template <unsigned kCompressions, unsigned kFinalizations>
+class SipHashOf {
  public:
-  explicit SipHash(const SipKey& key)
+  explicit SipHashOf(const SipKey& key)
       : v0_(key.k0 ^ 0x736f6d6570736575),
         v1_(key.k1 ^ 0x646f72616e646f6d),
         v2_(key.k0 ^ 0x6c7967656e657261),
@@ -38,8 +40,7 @@ class SipHash {
 
   void add(uint64_t word) {
     v3_ ^= word;
-    round();
-    round();
+    for (unsigned i = 0; i < kCompressions; ++i) round();
     v0_ ^= word;
   }
   // last: the remaining bytes (at most 7) in its low end, the input's length modulo 256 in its
@@ -47,10 +48,7 @@ class SipHash {
   uint64_t finish(uint64_t last) {
     add(last);
     v2_ ^= 0xff;
-    round();
-    round();
-    round();
-    round();
+    for (unsigned i = 0; i < kFinalizations; ++i) round();
     return v0_ ^ v1_ ^ v2_ ^ v3_;
   }
 
@@ -71,8 +69,12 @@ class SipHash {
   uint64_t v0_, v1_, v2_, v3_;
 };
 
-inline uint64_t siphash(const SipKey& key, std::span<const uint8_t> bytes) {
-  SipHash state(key);
+using SipHash = SipHashOf<2, 4>;
+using SipHash13 = SipHashOf<1, 3>;
+
+template <typename Hash = SipHash>
+uint64_t siphash(const SipKey& key, std::span<const uint8_t> bytes) {
+  Hash state(key);
   const uint64_t length = bytes.size();
   for (; bytes.size() >= 8; bytes = bytes.subspan(8)) {
     uint64_t word;
@@ -92,8 +94,9 @@ inline uint64_t siphash(const SipKey& key, const IpAddress& address) {
 // Of a tuple, direction included: 4 + 4 + 2 + 2 bytes, or 16 + 16 + 2 + 2; the length, which is
 // hashed too, keeps the families apart. Each packet pays for it, so IPv4's constant prefix is left
 // out.
-inline uint64_t siphash(const SipKey& key, const Tuple& tuple) {
-  SipHash state(key);
+template <typename Hash = SipHash>
+uint64_t siphash(const SipKey& key, const Tuple& tuple) {
+  Hash state(key);
   const uint64_t ports = uint64_t{tuple.source.port} << 16 | tuple.destination.port;
   if (tuple.source.address.is_v4() && tuple.destination.address.is_v4()) {
     state.add(uint64_t{tuple.source.address.v4_value()} << 32 |

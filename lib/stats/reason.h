@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 namespace isthmus::stats {
 
@@ -17,6 +18,26 @@ enum class Reason : uint16_t {
 };
 
 inline constexpr unsigned kReasonCount = static_cast<unsigned>(Reason::count_);
+
+// Why something was refused; or nothing, when it wasn't. As std::optional<Reason>, but one number:
+// gcc writes an optional's two members one by one and reads them back together, which waits for the
+// store buffer in each function that hands it on.
+class Refusal {
+ public:
+  constexpr Refusal() = default;
+  constexpr Refusal(std::nullopt_t) {}
+  constexpr Refusal(Reason reason) : reason_(reason) {}
+
+  constexpr explicit operator bool() const { return has_value(); }
+  constexpr bool has_value() const { return reason_ != Reason::count_; }
+  // Only of a refusal.
+  constexpr Reason operator*() const { return reason_; }
+
+  friend constexpr bool operator==(const Refusal&, const Refusal&) = default;
+
+ private:
+  Reason reason_ = Reason::count_;
+};
 
 struct ReasonInfo {
   const char* room;  // "geneve"

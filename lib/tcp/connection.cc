@@ -318,7 +318,7 @@ void Connection::account_received(uint64_t occupied) {
 
 // A segment that was cut in two stays accounted for until its rest is taken.
 void Connection::account_taken(const packet::Chain& taken) {
-  uint64_t freed = occupied(taken);
+  uint64_t freed = taken.occupied();
   if (receive_queue_.empty()) {
     freed = receive_occupied_;
   } else if (!RTE_MBUF_DIRECT(taken.tail())) {

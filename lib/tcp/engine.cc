@@ -66,7 +66,7 @@ Core::~Core() {
 }
 
 uint64_t Core::hash(const packet::Endpoint& local, const packet::Endpoint& remote) const {
-  return packet::siphash(secrets.table, packet::Tuple{local, remote});
+  return packet::siphash<packet::SipHash13>(secrets.table, packet::Tuple{local, remote});
 }
 
 uint32_t Core::lookup(uint64_t hash, const packet::Endpoint& local,

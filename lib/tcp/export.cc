@@ -240,7 +240,7 @@ bool Connection::restore_flight(const ParsedState& parsed) {
 
 bool Connection::restore_received(const ParsedState& parsed) {
   if (!receive_queue_.append_copy(parsed.receive, core_->pools.large)) return false;
-  account_received(occupied(receive_queue_));
+  account_received(receive_queue_.occupied());
   if (parsed.saved.gap_count != 0 && !take_disorder()) return false;
   std::span<const uint8_t> bytes = parsed.gap_bytes;
   const Reassembly::Limits limits = {UINT16_MAX, UINT64_MAX, UINT64_MAX, index_};

@@ -66,7 +66,7 @@ class SidePool {
       return nullptr;
     }
     ++in_use_;
-    return new (&slot->value) T();
+    return new (&slot->value) T(none_);
   }
   void give(T* value) {
     auto* slot = reinterpret_cast<Slot*>(value);

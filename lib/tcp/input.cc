@@ -55,7 +55,7 @@ void Connection::on_segment(Incoming& segment) {
   keepalives_out_ = 0;
   if (segment.length != 0 || segment.has(Tcp::kFin)) on_payload(segment);
   if (state_ == State::closed || state_ == State::time_wait) return;
-  arm();
+  if (!ready_) arm();  // otherwise output() will
 }
 
 // A late accept has promised nothing yet: the SYN again is absorbed, its sender may give up, or

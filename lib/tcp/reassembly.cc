@@ -40,14 +40,6 @@ bool copy_front(packet::Chain& from, uint32_t n, rte_mempool* small, packet::Cha
 
 }  // namespace
 
-uint64_t occupied(const packet::Chain& chain) {
-  uint64_t total = 0;
-  for (const rte_mbuf* m = chain.head(); m != nullptr; m = m->next) {
-    total += m->buf_len + sizeof(rte_mbuf);
-  }
-  return total;
-}
-
 uint64_t append_received(packet::Chain& queue, packet::Chain&& payload, rte_mempool* small) {
   const rte_mbuf* only = payload.head();
   const rte_mbuf* tail = queue.tail();
@@ -56,7 +48,7 @@ uint64_t append_received(packet::Chain& queue, packet::Chain&& payload, rte_memp
     payload.clear();
     return queue.tail() == tail ? 0 : queue.tail()->buf_len + sizeof(rte_mbuf);
   }
-  const uint64_t weight = occupied(payload);
+  const uint64_t weight = payload.occupied();
   queue.append(std::move(payload));
   return weight;
 }
@@ -120,7 +112,7 @@ bool Reassembly::add_run(GapPool& pool, const packet::Pools& buffers, const Limi
   const uint32_t length = bytes.size();
   const Seq end = start + length;
   const uint32_t after = before == kNone ? tail_ : pool[before].previous;
-  uint64_t weight = isthmus::tcp::occupied(bytes);
+  uint64_t weight = bytes.occupied();
   if (occupied_ + weight > limits.occupied) return false;
   if (pool.occupied() + weight > limits.occupied_by_all) return false;
   uint32_t index = after;
@@ -222,7 +214,7 @@ Seq Reassembly::deliver(GapPool& pool, const packet::Pools& buffers, Seq next,
 void Reassembly::take_first(GapPool& pool, const packet::Pools& buffers, packet::Chain& queue,
                             uint64_t& added) {
   Gap& gap = pool[head_];
-  const uint64_t weight = isthmus::tcp::occupied(gap.bytes);
+  const uint64_t weight = gap.bytes.occupied();
   bytes_ -= gap.end - gap.start;
   occupied_ -= weight;
   pool.vacate(weight);

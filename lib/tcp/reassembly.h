@@ -16,9 +16,6 @@
 
 namespace isthmus::tcp {
 
-// Memory that the segments of a chain hold: buffers, not bytes of payload.
-uint64_t occupied(const packet::Chain& chain);
-
 // Appends received payload to a queue; what would waste its buffer is copied, into the tail of the
 // queue or into a small buffer. Mbufs stay exclusive. Returns what the queue occupies more than
 // before.

@@ -59,13 +59,16 @@ bool Scoreboard::push(RecordPool& pool, Seq start, Seq end, rte_mbuf* segment, c
   if (count_ >= kMaxRecords) return false;
   const uint32_t index = pool.take();
   if (index == kNone) return false;
-  pool[index] = {.start = start,
-                 .end = end,
-                 .segment = segment,
-                 .data = data,
-                 .sent = now,
-                 .next = kNone,
-                 .previous = tail_};
+  // One by one: a whole record would be put together elsewhere first.
+  SentRecord& record = pool[index];
+  record.start = start;
+  record.end = end;
+  record.segment = segment;
+  record.data = data;
+  record.sent = now;
+  record.next = kNone;
+  record.previous = tail_;
+  record.flags = 0;
   (tail_ == kNone ? head_ : pool[tail_].next) = index;
   tail_ = index;
   ++count_;

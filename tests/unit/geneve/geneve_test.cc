@@ -50,7 +50,7 @@ Bytes with_options(const Bytes& options) {
 }
 
 struct Outcome {
-  std::optional<Reason> reason;
+  stats::Refusal reason;
   Tunnelled tunnelled;
   Bytes inner;  // after strip()
   uint64_t flags = 0;
@@ -169,7 +169,7 @@ class Endpoints : public testing::Test {
     made.vni = vni;
     return made;
   }
-  std::optional<Reason> accept(const Tunnelled& from) {
+  stats::Refusal accept(const Tunnelled& from) {
     return endpoints_.accept(from, direction_);
   }
 

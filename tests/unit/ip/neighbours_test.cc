@@ -62,7 +62,7 @@ class NeighboursTest : public testing::Test, public NeighbourOutput {
     const IpAddress from = hop.is_v4() ? address("10.0.0.1") : address("fd00::1");
     neighbours_->send(test::to_mbuf(test::udp_packet({{from, 1}, {hop, 2}})), hop, now_);
   }
-  std::optional<Reason> arp(Arp::Operation operation, const MacAddress& mac, const char* sender,
+  stats::Refusal arp(Arp::Operation operation, const MacAddress& mac, const char* sender,
                             const char* target) {
     rte_mbuf* message = operation == Arp::kRequest
                             ? make_arp_request(mac, address(sender).v4_wire(),
@@ -81,7 +81,7 @@ class NeighboursTest : public testing::Test, public NeighbourOutput {
     rte_pktmbuf_free(message);
     return reason;
   }
-  std::optional<Reason> nd(const NeighbourMessage& message, const char* source,
+  stats::Refusal nd(const NeighbourMessage& message, const char* source,
                            const char* destination) {
     rte_mbuf* packet =
         make_neighbour_message(message, address(source), address(destination), test::pools().small);

@@ -115,7 +115,7 @@ class NatTest : public testing::Test {
   uint32_t start_ = 0;
   packet::IndirectionTable owners_{2};
   std::unique_ptr<Table> table_;
-  std::optional<Reason> reason_;
+  stats::Refusal reason_;
 };
 
 // What a packet must look like after its addresses, ports and TTL have changed.
@@ -212,7 +212,7 @@ TEST_F(NatTest, ExhaustedRangeIsRefused) {
   PortChoice choice = fresh();
   choice.range = {2000, 2009};
   unsigned made = 0;
-  std::optional<Reason> reason;
+  stats::Refusal reason;
   for (uint16_t i = 0; i < 20 && !reason; ++i) {
     Tuple client = kClient;
     client.source.port = static_cast<uint16_t>(30000 + i);

@@ -18,7 +18,7 @@ using test::hex;
 const MacAddress kOne = *MacAddress::parse("02:00:00:00:00:01");
 const MacAddress kTwo = *MacAddress::parse("02:00:00:00:00:02");
 
-std::optional<Reason> run(const Bytes& bytes, FrameView& view, size_t segment = 0) {
+stats::Refusal run(const Bytes& bytes, FrameView& view, size_t segment = 0) {
   rte_mbuf* frame = test::to_mbuf(bytes, segment);
   const auto reason = parse_ethernet(frame, view);
   rte_pktmbuf_free(frame);

@@ -24,7 +24,7 @@ const Tuple kV4 = tuple("10.0.0.1:40000", "10.0.0.2:80");
 const Tuple kV6 = tuple("[fd00::1]:40000", "[fd00::2]:80");
 
 struct Outcome {
-  std::optional<Reason> reason;
+  stats::Refusal reason;
   Parsed parsed;
   Bytes bytes;  // as the mbuf had them afterwards
 };
@@ -41,7 +41,7 @@ Outcome run(const Bytes& packet, size_t segment = 0, uint64_t flags = 0) {
   return outcome;
 }
 
-std::optional<Reason> reason(const Bytes& packet, uint64_t flags = 0) {
+stats::Refusal reason(const Bytes& packet, uint64_t flags = 0) {
   return run(packet, 0, flags).reason;
 }
 
