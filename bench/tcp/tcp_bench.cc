@@ -91,8 +91,8 @@ std::vector<Connection*> connect_all(Rig& rig, unsigned count, tcp::Handler& han
   return made;
 }
 
-// The next one of those that take turns; memory is asked for one some places on, as a user does that
-// has work for a burst of connections.
+// The next one of those that take turns; memory is asked for one some places on, as a user does
+// that has work for a burst of connections.
 Connection& in_turn(const std::vector<Connection*>& connections, size_t& next) {
   constexpr size_t kAhead = 6;
   Connection& connection = *connections[next];

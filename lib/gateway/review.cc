@@ -44,7 +44,7 @@ stats::Refusal objection_to_outbound(const Context& context, const flow::Record&
 }
 
 stats::Refusal objection_to_stream(const Context& context, const flow::Record& record,
-                                          const hbone::Tunnel& tunnel) {
+                                   const hbone::Tunnel& tunnel) {
   const std::string peer = tunnel.peer() != nullptr ? tunnel.peer()->to_string() : std::string();
   const hbone::AuthorityText endpoint = hbone::make_authority(record.endpoint);
   proxy::ConnectRequest request;

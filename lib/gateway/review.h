@@ -19,10 +19,9 @@ class Outbound;
 class Plain;
 
 // Why a live flow must end under the context's plan; nothing when it may go on.
-stats::Refusal objection_to_outbound(const Context& context,
-                                                   const flow::Record& record);
+stats::Refusal objection_to_outbound(const Context& context, const flow::Record& record);
 stats::Refusal objection_to_stream(const Context& context, const flow::Record& record,
-                                                 const hbone::Tunnel& tunnel);
+                                   const hbone::Tunnel& tunnel);
 stats::Refusal objection_to_plain(const Context& context, const flow::Record& record);
 
 class Review {

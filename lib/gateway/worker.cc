@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include <rte_mbuf.h>
 #include <rte_ring.h>
@@ -23,7 +24,6 @@ namespace {
 using packet::Parsed;
 using stats::Reason;
 
-constexpr uint16_t kBurst = 64;
 constexpr unsigned kTaskRing = 64;
 // In place of a VNI: the packet is an ARP or neighbour message that every worker hears.
 constexpr uint32_t kNeighbourMessage = UINT32_MAX;
@@ -165,6 +165,7 @@ unsigned Worker::receive() {
     if (i + 1 < count) rte_prefetch0(rte_pktmbuf_mtod(frames[i + 1], void*));
     classify_frame(frames[i]);
   }
+  take_segments();
   counters_.frames_received += count;
   return count;
 }
@@ -186,6 +187,7 @@ unsigned Worker::take_over() {
     }
     process(parsed, arrival);
   }
+  take_segments();
   counters_.taken_over += count;
   return count;
 }
@@ -286,12 +288,21 @@ void Worker::tunnelled_in(Parsed& datagram, const Arrival& arrival) {
   }
 }
 
+// TCP waits for the end of the burst, so that its connections can be fetched together.
 void Worker::process(Parsed& packet, const Arrival& arrival) {
-  if (packet.protocol == packet::kProtoTcp && !packet.is_fragment) {
-    if (tcp_.input(packet, context_.now)) return;
-    if (plain_.forward(packet)) return;
+  if (packet.protocol != packet::kProtoTcp || packet.is_fragment) return miss(packet, arrival);
+  segments_[segment_count_] = packet;
+  arrivals_[segment_count_++] = arrival;
+}
+
+void Worker::take_segments() {
+  const unsigned count = std::exchange(segment_count_, 0);
+  tcp::Engine::Burst burst(tcp_, {segments_.data(), count});
+  for (unsigned i = 0; i < count; ++i) {
+    if (burst.input(i, context_.now)) continue;
+    if (plain_.forward(segments_[i])) continue;
+    miss(segments_[i], arrivals_[i]);
   }
-  miss(packet, arrival);
 }
 
 void Worker::miss(Parsed& packet, const Arrival& arrival) {

@@ -5,6 +5,7 @@
 // of them in one thread.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -131,6 +132,7 @@ class Worker final : private hbone::Dialer {
   void classify_frame(rte_mbuf* frame);
   void packet_in(rte_mbuf* packet, const Arrival& arrival);
   void process(packet::Parsed& packet, const Arrival& arrival);
+  void take_segments();
   void miss(packet::Parsed& packet, const Arrival& arrival);
   void tunnelled_in(packet::Parsed& datagram, const Arrival& arrival);
   capture::Verdict classify(const packet::Parsed& packet, const Arrival& arrival) const;
@@ -155,6 +157,14 @@ class Worker final : private hbone::Dialer {
   void icmp(packet::Parsed& packet, bool ours);
   void neighbour_message(rte_mbuf* message, uint16_t interface);
   void drop(rte_mbuf* packet, stats::Reason reason);
+
+  static constexpr uint16_t kBurst = 64;
+  static_assert(kBurst <= tcp::Engine::Burst::kMost);
+
+  // TCP of the burst at hand.
+  std::array<packet::Parsed, kBurst> segments_;
+  std::array<Arrival, kBurst> arrivals_;
+  unsigned segment_count_ = 0;
 
   const packet::Pools pools_;  // the rooms below keep references
   stats::ReasonCounters reasons_;

@@ -55,8 +55,8 @@ stats::Refusal TunnelEndpoints::accept(const Tunnelled& packet, Direction& direc
 }
 
 stats::Refusal TunnelEndpoints::answer_arp(rte_mbuf* message, const Tunnelled& from,
-                                                  Direction direction, rte_mempool* pool,
-                                                  rte_mbuf*& reply) const {
+                                           Direction direction, rte_mempool* pool,
+                                           rte_mbuf*& reply) const {
   reply = nullptr;
   packet::Arp arp;
   if (auto bad = ip::parse_arp(message, arp)) return bad;

@@ -54,9 +54,8 @@ class TunnelEndpoints {
   // Answers an ARP message that came by a tunnel; `message` starts at ARP (strip() was called) and
   // stays the caller's. On success `reply` is an L3 packet to be sent to the host that asked: the
   // only thing that ever travels back through Geneve.
-  stats::Refusal answer_arp(rte_mbuf* message, const Tunnelled& from,
-                                          Direction direction, rte_mempool* pool,
-                                          rte_mbuf*& reply) const;
+  stats::Refusal answer_arp(rte_mbuf* message, const Tunnelled& from, Direction direction,
+                            rte_mempool* pool, rte_mbuf*& reply) const;
 
  private:
   packet::IpAddress gateway_;

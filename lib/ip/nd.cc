@@ -26,8 +26,7 @@ Option link_option(NeighbourMessage::Kind kind) {
   return kind == NeighbourMessage::kSolicitation ? kSourceLinkAddress : kTargetLinkAddress;
 }
 
-stats::Refusal parse_options(const uint8_t* options, uint32_t length,
-                                    NeighbourMessage& out) {
+stats::Refusal parse_options(const uint8_t* options, uint32_t length, NeighbourMessage& out) {
   while (length != 0) {
     if (length < 2) return Reason::ip_bad_arp;
     const uint32_t size = uint32_t{options[1]} * 8;

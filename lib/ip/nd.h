@@ -27,8 +27,7 @@ struct NeighbourMessage {
 // True when the packet is one of the two messages.
 bool is_neighbour_message(const packet::Parsed& parsed);
 // Reads and validates it (RFC 4861 section 7.1).
-stats::Refusal parse_neighbour_message(const packet::Parsed& parsed,
-                                                     NeighbourMessage& out);
+stats::Refusal parse_neighbour_message(const packet::Parsed& parsed, NeighbourMessage& out);
 
 // An L3 packet without Ethernet in front; checksums complete. Null when the pool is empty.
 rte_mbuf* make_neighbour_message(const NeighbourMessage& message, const packet::IpAddress& source,

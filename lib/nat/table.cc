@@ -126,8 +126,8 @@ std::optional<Tuple> Table::choose(const Tuple& client, const packet::IpAddress&
 }
 
 stats::Refusal Table::create(const Tuple& client, const packet::IpAddress& source,
-                                    const packet::Endpoint& destination, const PortChoice& port,
-                                    uint64_t cookie, timer::Instant now, Entry*& out) {
+                             const packet::Endpoint& destination, const PortChoice& port,
+                             uint64_t cookie, timer::Instant now, Entry*& out) {
   out = nullptr;
   if (used_ == config_.capacity) return Reason::nat_table_full;
   if (find(client)) return Reason::nat_no_port;

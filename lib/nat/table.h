@@ -111,8 +111,8 @@ class Table {
   // `destination`, seen there as `source`. Refused with nat_table_full or nat_no_port. The pointer
   // is valid until the entry is removed or expires.
   stats::Refusal create(const packet::Tuple& client, const packet::IpAddress& source,
-                                      const packet::Endpoint& destination, const PortChoice& port,
-                                      uint64_t cookie, timer::Instant now, Entry*& out);
+                        const packet::Endpoint& destination, const PortChoice& port,
+                        uint64_t cookie, timer::Instant now, Entry*& out);
 
   // The entry that a packet with this tuple belongs to.
   Found find(const packet::Tuple& received) const;
@@ -125,8 +125,7 @@ class Table {
   // one off its TTL, follows the connection's state and counts. On a reason the packet is
   // unchanged: nat_ttl_exceeded, nat_denied (answer it by make_reset_reply()), or
   // nat_unexpected_syn (by make_challenge()).
-  stats::Refusal translate(const Found& found, packet::Parsed& packet,
-                                         timer::Instant now);
+  stats::Refusal translate(const Found& found, packet::Parsed& packet, timer::Instant now);
 
   // Rewrites an ICMP error about a packet that the gateway sent on one of the legs (`found` is
   // find(embedded tuple reversed)): the quoted headers and the outer addresses (RFC 5508 section

@@ -303,7 +303,7 @@ packet::Chain Connection::receive(uint32_t max) {
   if (taken.empty()) return taken;
   account_taken(taken);
   grow_receive_buffer(taken.size());
-  if (window_update_due()) request_ack(true);
+  if (!ack_now_ && window_update_due()) request_ack(true);
   if ((state_ == State::closed || state_ == State::time_wait) && failure_ == Failure::none &&
       receive_queue_.empty()) {
     raise(kClosed);
@@ -335,13 +335,16 @@ uint32_t Connection::receive_limit() const {
       std::min({uint64_t{receive_buffer_}, core_->memory_share(), sayable}));
 }
 
-// Dynamic right-sizing: what the user takes in a round trip, twice, so that a sender in slow start
-// isn't held back.
+// Dynamic right-sizing: what the user takes in a round trip, or at once, twice, so that a sender in
+// slow start isn't held back. Looked at when so much has been taken that the buffer might be short.
 void Connection::grow_receive_buffer(uint32_t taken) {
   taken_ += taken;
+  const auto buffer_for = [this](uint64_t bytes) { return 2 * bytes + 16ull * receive_mss_; };
+  if (buffer_for(taken_) <= receive_buffer_) return;
   const uint32_t round = std::max(rtt_.smoothed(), 1000u);
-  if (micros(core_->now) - taken_since_ < round) return;
-  const uint64_t wanted = 2ull * taken_ + 16ull * receive_mss_;
+  const uint32_t elapsed = micros(core_->now) - taken_since_;
+  if (elapsed < round) return;
+  const uint64_t wanted = buffer_for(std::max<uint64_t>(taken, uint64_t{taken_} * round / elapsed));
   if (wanted > receive_buffer_ && core_->memory_share() > receive_buffer_) {
     receive_buffer_ = static_cast<uint32_t>(
         std::min<uint64_t>(wanted, std::max(core_->config.max_receive_buffer, receive_buffer_)));

@@ -99,7 +99,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   friend class Engine;
 
   // Of what data that is received touches, and of what an acknowledgment and sending do.
-  static constexpr size_t kReceiveBytes = 320;
+  static constexpr size_t kReceiveBytes = 256;
   static constexpr size_t kHotBytes = 384;
   // A short queue's bytes beyond what the windows allow: enough to go out with the ACK that opens
   // them, before the user has heard of it.
@@ -354,7 +354,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   uint32_t unacked_bytes_ = 0;     // received since the last ACK
   uint32_t receive_occupied_ = 0;  // by the buffers of receive_queue_
   uint32_t receive_buffer_ = 0;
-  uint32_t taken_ = 0;  // by the user in this measuring interval
+  uint32_t taken_ = 0;  // by the user since taken_since_
   union {
     uint32_t syn_sent_at_;      // during the handshake
     uint32_t taken_since_ = 0;  // from its end on

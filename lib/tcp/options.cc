@@ -85,6 +85,13 @@ bool parse_options(std::span<const uint8_t> bytes, bool syn, SegmentOptions& out
 }
 
 unsigned write_options(const SegmentOptions& options, bool syn, uint8_t* to) {
+  if (!syn && options.sack_count == 0) {
+    if (!options.has_timestamp) return 0;
+    store_be(to, kAlignedTimestamp);
+    store_be(to + 4, options.timestamp);
+    store_be(to + 8, options.echo);
+    return kTimestampBytes;
+  }
   uint8_t* at = to;
   if (syn && options.has_mss) {
     *at++ = kMss;

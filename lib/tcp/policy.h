@@ -20,8 +20,7 @@ inline constexpr PolicyTime kLongestPolicyTime = std::chrono::hours(24 * 24);
 
 // Never shorter than asked for: a fraction counts as a whole.
 inline PolicyTime policy_time(timer::Duration time) {
-  return std::chrono::ceil<PolicyTime>(
-      std::clamp<timer::Duration>(time, {}, kLongestPolicyTime));
+  return std::chrono::ceil<PolicyTime>(std::clamp<timer::Duration>(time, {}, kLongestPolicyTime));
 }
 
 // What segments ask for.

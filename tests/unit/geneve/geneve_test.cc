@@ -169,9 +169,7 @@ class Endpoints : public testing::Test {
     made.vni = vni;
     return made;
   }
-  stats::Refusal accept(const Tunnelled& from) {
-    return endpoints_.accept(from, direction_);
-  }
+  stats::Refusal accept(const Tunnelled& from) { return endpoints_.accept(from, direction_); }
 
   TunnelEndpoints endpoints_{config()};
   Direction direction_ = Direction::inbound;

@@ -63,7 +63,7 @@ class NeighboursTest : public testing::Test, public NeighbourOutput {
     neighbours_->send(test::to_mbuf(test::udp_packet({{from, 1}, {hop, 2}})), hop, now_);
   }
   stats::Refusal arp(Arp::Operation operation, const MacAddress& mac, const char* sender,
-                            const char* target) {
+                     const char* target) {
     rte_mbuf* message = operation == Arp::kRequest
                             ? make_arp_request(mac, address(sender).v4_wire(),
                                                address(target).v4_wire(), test::pools().small)
@@ -81,8 +81,7 @@ class NeighboursTest : public testing::Test, public NeighbourOutput {
     rte_pktmbuf_free(message);
     return reason;
   }
-  stats::Refusal nd(const NeighbourMessage& message, const char* source,
-                           const char* destination) {
+  stats::Refusal nd(const NeighbourMessage& message, const char* source, const char* destination) {
     rte_mbuf* packet =
         make_neighbour_message(message, address(source), address(destination), test::pools().small);
     packet::Parsed parsed;

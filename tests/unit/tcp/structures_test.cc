@@ -131,7 +131,7 @@ TEST(Reassembly, WhatAllConnectionsHoldIsBounded) {
   Reassembly one;
   Reassembly other;
   Reassembly::Limits limits;
-  limits.occupied_by_all = 8 * occupied(bytes_of(1460, 0));
+  limits.occupied_by_all = 8 * bytes_of(1460, 0).occupied();
   for (uint32_t i = 0; i < 6; ++i) {
     EXPECT_EQ(one.insert(pool, test::pools(), limits, 10'000 * i + 1, bytes_of(1460, 0)),
               Reassembly::Inserted::added);
