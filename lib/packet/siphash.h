@@ -91,17 +91,16 @@ inline uint64_t siphash(const SipKey& key, const IpAddress& address) {
   return siphash(key, address.bytes());
 }
 
-// Of a tuple, direction included: 4 + 4 + 2 + 2 bytes, or 16 + 16 + 2 + 2; the length, which is
-// hashed too, keeps the families apart. Each packet pays for it, so IPv4's constant prefix is left
-// out.
-template <typename Hash = SipHash>
-uint64_t siphash(const SipKey& key, const Tuple& tuple) {
-  Hash state(key);
+// Feeds a tuple's addresses, 4 + 4 bytes or 16 + 16, and gives what finish() takes: the ports, and
+// the length of all, which keeps the families apart. Each packet pays for it, so IPv4's constant
+// prefix is left out.
+template <typename Hash>
+uint64_t add_tuple(Hash& state, const Tuple& tuple) {
   const uint64_t ports = uint64_t{tuple.source.port} << 16 | tuple.destination.port;
   if (tuple.source.address.is_v4() && tuple.destination.address.is_v4()) {
     state.add(uint64_t{tuple.source.address.v4_value()} << 32 |
               tuple.destination.address.v4_value());
-    return state.finish(uint64_t{12} << 56 | ports);
+    return uint64_t{12} << 56 | ports;
   }
   for (const Endpoint* end : {&tuple.source, &tuple.destination}) {
     uint64_t words[2];
@@ -109,7 +108,14 @@ uint64_t siphash(const SipKey& key, const Tuple& tuple) {
     state.add(words[0]);
     state.add(words[1]);
   }
-  return state.finish(uint64_t{36} << 56 | ports);
+  return uint64_t{36} << 56 | ports;
+}
+
+// Of a tuple, direction included.
+template <typename Hash = SipHash>
+uint64_t siphash(const SipKey& key, const Tuple& tuple) {
+  Hash state(key);
+  return state.finish(add_tuple(state, tuple));
 }
 
 }  // namespace isthmus::packet

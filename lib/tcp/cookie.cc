@@ -42,8 +42,9 @@ const packet::SipKey& CookieMaker::key_of(uint64_t epoch) {
 uint32_t CookieMaker::mac(uint64_t epoch, const packet::Tuple& tuple, Seq peer_sequence,
                           uint32_t info) {
   packet::SipHash hash(key_of(epoch));
-  hash.add(packet::siphash(key_of(epoch), tuple));
-  return static_cast<uint32_t>(hash.finish(uint64_t{info} << 32 | peer_sequence)) & ~kInfoMask;
+  const uint64_t ports = packet::add_tuple(hash, tuple);
+  hash.add(uint64_t{info} << 32 | peer_sequence);
+  return static_cast<uint32_t>(hash.finish(ports)) & ~kInfoMask;
 }
 
 Seq CookieMaker::make(const packet::Tuple& tuple, Seq peer_sequence, const Cookie& cookie,
