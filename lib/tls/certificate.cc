@@ -114,7 +114,8 @@ bool TrustDomains::contains(std::string_view trust_domain) const {
 CredentialStore::~CredentialStore() = default;
 
 Loaded<std::shared_ptr<const CredentialStore>> CredentialStore::load(const CredentialFiles& files,
-                                                                     const TrustDomains& domains) {
+                                                                     const TrustDomains& domains,
+                                                                     ClientCertificates clients) {
   using Result = std::shared_ptr<const CredentialStore>;
   if (!valid_trust_domain(domains.own)) {
     return error<Result>(files.roots.file, "not a trust domain: " + domains.own);
@@ -124,11 +125,12 @@ Loaded<std::shared_ptr<const CredentialStore>> CredentialStore::load(const Crede
   if (roots.empty()) return error<Result>(files.roots.file, reason);
   const std::shared_ptr<CredentialStore> store(new CredentialStore());
   store->domains_ = domains;
+  store->clients_ = clients;
   if (!files.revoked.text.empty() && !store->revoked_.load(files.revoked.text, roots, reason)) {
     return error<Result>(files.revoked.file, reason);
   }
-  store->client_ = make_context(Role::client, roots);
-  store->server_ = make_context(Role::server, roots);
+  store->client_ = make_context(Role::client, roots, true);
+  store->server_ = make_context(Role::server, roots, clients == ClientCertificates::required);
   if (store->client_ == nullptr || store->server_ == nullptr) {
     return error<Result>(files.roots.file, openssl_error());
   }

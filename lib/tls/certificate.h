@@ -87,12 +87,16 @@ struct TrustDomains {
   bool contains(std::string_view trust_domain) const;
 };
 
+// Whether the server role asks its peers for a certificate. The gateway always does.
+enum class ClientCertificates : uint8_t { required, none };
+
 // A snapshot: roots, trust domains, and a credential for each local identity.
 class CredentialStore {
  public:
   // Refused whole at the first error; two credentials of one identity are an error.
-  static Loaded<std::shared_ptr<const CredentialStore>> load(const CredentialFiles& files,
-                                                             const TrustDomains& domains);
+  static Loaded<std::shared_ptr<const CredentialStore>> load(
+      const CredentialFiles& files, const TrustDomains& domains,
+      ClientCertificates clients = ClientCertificates::required);
   ~CredentialStore();
 
   // Null when there is none.
@@ -102,6 +106,7 @@ class CredentialStore {
   const std::map<Identity, std::shared_ptr<const Credential>>& credentials() const {
     return credentials_;
   }
+  ClientCertificates clients() const { return clients_; }
   // The settings that every handshake of a role shares.
   SSL_CTX* context(Role role) const;
 
@@ -109,6 +114,7 @@ class CredentialStore {
   CredentialStore() = default;
 
   TrustDomains domains_;
+  ClientCertificates clients_ = ClientCertificates::required;
   RevocationLists revoked_;
   std::map<Identity, std::shared_ptr<const Credential>> credentials_;
   SslContextPtr client_;

@@ -76,13 +76,15 @@ int select_protocol(SSL*, const unsigned char** out, unsigned char* out_size,
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-bool set_protocol(SSL_CTX* context) {
+bool set_protocol(Role role, SSL_CTX* context) {
   // No resumption in either role: it would skip the verification of the peer's certificate, and a
   // server's tickets would use sequence numbers of the keys that our record layer takes over.
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-  SSL_CTX_clear_options(context, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
+  // A server owes a change_cipher_spec to clients with a session id (RFC 8446 appendix D.4); as
+  // clients we have none.
+  if (role == Role::client) SSL_CTX_clear_options(context, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
   return SSL_CTX_set_num_tickets(context, 0) == 1 && SSL_CTX_set_max_early_data(context, 0) == 1 &&
          SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1 &&
          SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) == 1 &&
@@ -100,13 +102,15 @@ bool set_roots(SSL_CTX* context, const std::vector<X509Ptr>& roots) {
 
 }  // namespace
 
-SslContextPtr make_context(Role role, const std::vector<X509Ptr>& roots) {
+SslContextPtr make_context(Role role, const std::vector<X509Ptr>& roots, bool verify_peer) {
   SslContextPtr context(
       SSL_CTX_new(role == Role::client ? TLS_client_method() : TLS_server_method()));
-  if (context == nullptr || !set_protocol(context.get()) || !set_roots(context.get(), roots)) {
+  if (context == nullptr || !set_protocol(role, context.get()) || !set_roots(context.get(), roots)) {
     return nullptr;
   }
-  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  SSL_CTX_set_verify(
+      context.get(),
+      verify_peer ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE, nullptr);
   SSL_CTX_set_cert_verify_callback(context.get(), verify, nullptr);
   SSL_CTX_set_keylog_callback(context.get(), keylog);
   SSL_CTX_set_info_callback(context.get(), info);

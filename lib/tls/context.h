@@ -28,7 +28,7 @@ class HandshakeEvents {
 };
 
 // Null on failure, with OpenSSL's error queue set.
-SslContextPtr make_context(Role role, const std::vector<X509Ptr>& roots);
+SslContextPtr make_context(Role role, const std::vector<X509Ptr>& roots, bool verify_peer);
 bool attach(SSL* ssl, HandshakeEvents* events);
 
 }  // namespace isthmus::tls

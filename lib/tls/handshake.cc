@@ -216,7 +216,8 @@ Failure Handshake::Engine::judge_peer(X509* leaf) {
 
 Failure Handshake::Engine::harvest(Established& to) {
   // OpenSSL was fed record by record up to its last one: nothing can be left inside.
-  if (peer_ == nullptr || !client_good_ || !server_good_ || BIO_pending(in_) != 0 ||
+  const bool anonymous = role_ == Role::server && store_->clients() == ClientCertificates::none;
+  if ((peer_ == nullptr && !anonymous) || !client_good_ || !server_good_ || BIO_pending(in_) != 0 ||
       SSL_has_pending(ssl_.get()) != 0) {
     return Failure::internal;
   }
@@ -236,7 +237,7 @@ Failure Handshake::Engine::harvest(Established& to) {
   to.secrets.client = client_secret_;
   to.secrets.server = server_secret_;
   to.peer = peer_;
-  to.peer_not_after = peer_not_after_;
+  to.peer_not_after = anonymous ? WallTime::max() : peer_not_after_;
   to.own_not_after = credential_->not_after();
   return Failure::none;
 }

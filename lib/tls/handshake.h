@@ -29,7 +29,7 @@ struct HandshakePolicy {
 // What is left of a finished handshake.
 struct Established {
   SessionSecrets secrets;
-  IdentityPtr peer = nullptr;
+  IdentityPtr peer = nullptr;  // null only when the store asks clients for no certificate
   WallTime peer_not_after{};
   WallTime own_not_after{};
   bool alpn_h2 = false;  // false: a client that offered no ALPN at all

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 
 from tests.e2e.topology.lab import Lab
-from tests.interop import (cases, conformance, console, envoy_cases, floods, identities, records,
-                           tunnels, windows)
+from tests.interop import (cases, conformance, console, envoy_cases, floods, identities, listener,
+                           records, tunnels, windows)
 from tests.interop.beside_envoy import BesideEnvoy
 from tests.interop.node import Node
 from tests.runner.report import Report
@@ -34,7 +34,8 @@ def main() -> int:
         matrix = identities.Matrix(node) if arguments.suite == "tls" else None
         node.start()
         if matrix:
-            named = [*identities.cases(matrix), *records.cases(matrix)]
+            named = [*identities.cases(matrix), *records.cases(matrix),
+                     *listener.cases(listener.Listeners(lab))]
         elif arguments.suite == "console":
             named = [(cases.title(case), lambda case=case: case(node)) for case in console.CASES]
         else:

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "tls/handshake.h"
 
+#include <algorithm>
 #include <cstring>
 #include <gtest/gtest.h>
 #include <string_view>
@@ -67,6 +68,63 @@ TEST(Handshake, TwoOfOursEstablishWithEqualSecrets) {
   EXPECT_EQ(a.secrets.client.bytes, b.secrets.client.bytes);
   EXPECT_EQ(a.secrets.server.bytes, b.secrets.server.bytes);
   EXPECT_NE(a.secrets.client.bytes, a.secrets.server.bytes);
+}
+
+// The types of the records in a flight.
+Bytes record_types(const Bytes& flight) {
+  Bytes types;
+  for (size_t at = 0; at + 5 <= flight.size(); at += 5u + (flight[at + 3] << 8 | flight[at + 4])) {
+    types.push_back(flight[at]);
+  }
+  return types;
+}
+
+TEST(Handshake, Rfc8446AppendixD4ServerSendsChangeCipherSpecBehindItsFirstMessage) {
+  constexpr uint8_t kChangeCipherSpec = 20;
+  constexpr uint8_t kHandshake = 22;
+  auto ours = make_handshake(Role::server, httpbin_id());
+  OpensslPeer peer = good_peer(Role::client, sleep_id());  // its hello has a session id
+  peer.handshake();
+  Bytes flight;
+  ours->step(peer.take_output(), flight);
+  const Bytes types = record_types(flight);
+  ASSERT_GE(types.size(), 2u);
+  EXPECT_EQ(types[0], kHandshake);
+  EXPECT_EQ(types[1], kChangeCipherSpec);
+  // Behind a HelloRetryRequest, and not a second time behind the ServerHello.
+  auto retried = make_handshake(Role::server, httpbin_id());
+  OpensslPeer elsewhere = good_peer(Role::client, sleep_id());
+  SSL_CTX_set1_groups_list(elsewhere.context(), "P-384:P-256");
+  elsewhere.handshake();
+  Bytes retry;
+  retried->step(elsewhere.take_output(), retry);
+  EXPECT_EQ(record_types(retry), (Bytes{kHandshake, kChangeCipherSpec}));
+  elsewhere.receive(retry);
+  elsewhere.handshake();
+  flight.clear();
+  retried->step(elsewhere.take_output(), flight);
+  const Bytes rest = record_types(flight);
+  EXPECT_GE(rest.size(), 2u);
+  EXPECT_EQ(std::count(rest.begin(), rest.end(), kChangeCipherSpec), 0);
+}
+
+TEST(Handshake, OnlyAStoreThatSaysSoTakesClientsWithoutCertificate) {
+  for (const auto clients : {ClientCertificates::required, ClientCertificates::none}) {
+    CredentialFiles files;
+    files.roots = {"roots", ca().root_pem()};
+    auto pair = ca().issue(good_leaf(httpbin_id()));
+    files.pairs = {{{"certificate", pair->certificate}, {"key", pair->key}}};
+    const auto store = *CredentialStore::load(files, {}, clients).value;
+    Handshake ours(Role::server, store, store->find(httpbin_id()), {}, identities(), kNow);
+    OpensslPeer peer(Role::client);
+    converse(ours, peer);
+    if (clients == ClientCertificates::required) {
+      EXPECT_EQ(ours.failure().failure, Failure::no_certificate);
+    } else {
+      ASSERT_EQ(ours.state(), HandshakeState::established);
+      EXPECT_EQ(ours.take_established().peer, nullptr);
+    }
+  }
 }
 
 TEST(Handshake, AcceptsAnRsaPeer) {
