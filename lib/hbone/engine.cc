@@ -37,7 +37,7 @@ Engine::Engine(const EngineOptions& options, const EngineParts& parts, timer::In
            .hpack_bytes = options.hpack_bytes,
            .receive_budget = options.receive_budget},
           parts.pools, parts.reasons),
-      wheel_(now),
+      wheel_(now, options.transports),
       now_(now),
       transports_(std::make_unique<Transport[]>(options.transports)),
       tunnels_(std::make_unique<Tunnel[]>(options.tunnels)) {

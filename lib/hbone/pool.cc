@@ -60,7 +60,7 @@ Pool::Pool(Engine& engine, const PoolOptions& options, Dialer& dialer)
     : engine_(engine),
       options_(options),
       dialer_(dialer),
-      wheel_(engine.now_),
+      wheel_(engine.now_, options.waiters),
       waiters_(std::make_unique<Waiter[]>(options.waiters)),
       buckets_(std::bit_ceil(std::max<size_t>(engine.options_.transports, 2))) {
   for (uint32_t i = options.waiters; i-- > 0;) {

@@ -32,7 +32,7 @@ Neighbours::Neighbours(const NeighbourConfig& config, const packet::Pools& pools
       pools_(pools),
       key_(key),
       output_(output),
-      wheel_(now),
+      wheel_(now, config.capacity),
       index_(config.capacity),
       entries_(config.capacity) {
   free_.reserve(config.capacity);

@@ -78,7 +78,7 @@ Tuple sent_on(const Entry& entry, Side from) {
 
 Table::Table(const Config& config, timer::Instant now)
     : config_(config),
-      wheel_(now),
+      wheel_(now, config.capacity),
       index_(config.capacity * 2),
       places_(std::make_unique_for_overwrite<Place[]>(config.capacity)) {
   free_.reserve(config.capacity);

@@ -32,7 +32,7 @@ TEST(Wheel, ExpiresAtTheDeadlineAndNeverEarly) {
   for (const Duration delay : {Duration(1), Duration(99), Duration(100), Duration(101),
                                Duration(6400), Duration(milliseconds(200)), Duration(seconds(60)),
                                Duration(hours(2)), Duration(hours(24 * 365))}) {
-    Wheel wheel(kStart);
+    Wheel wheel(kStart, 200);
     Timer timer;
     wheel.arm(timer, kStart + delay);
     EXPECT_EQ(run(wheel, kStart + delay - microseconds(1)), 0u) << delay.count();
@@ -43,14 +43,14 @@ TEST(Wheel, ExpiresAtTheDeadlineAndNeverEarly) {
 }
 
 TEST(Wheel, DeadlineOnATickExpiresAtThatInstant) {
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   Timer timer;
   wheel.arm(timer, kStart + seconds(3));
   EXPECT_EQ(run(wheel, kStart + seconds(3)), 1u);
 }
 
 TEST(Wheel, PassedDeadlineExpiresAtTheNextTick) {
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   run(wheel, kStart + seconds(5));
   Timer timer;
   wheel.arm(timer, kStart + seconds(1));
@@ -60,7 +60,7 @@ TEST(Wheel, PassedDeadlineExpiresAtTheNextTick) {
 }
 
 TEST(Wheel, RearmFromTheCallbackCannotLoop) {
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   Timer timer;
   wheel.arm(timer, kStart + milliseconds(1));
   const Instant now = kStart + milliseconds(10);
@@ -74,7 +74,7 @@ TEST(Wheel, RearmFromTheCallbackCannotLoop) {
 }
 
 TEST(Wheel, LaterDeadlineIsHonoured) {
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   Timer timer;
   wheel.arm(timer, kStart + milliseconds(200));
   wheel.arm(timer, kStart + milliseconds(500));
@@ -84,7 +84,7 @@ TEST(Wheel, LaterDeadlineIsHonoured) {
 }
 
 TEST(Wheel, EarlierDeadlineIsHonoured) {
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   Timer timer;
   wheel.arm(timer, kStart + hours(2));
   wheel.arm(timer, kStart + milliseconds(5));
@@ -92,7 +92,7 @@ TEST(Wheel, EarlierDeadlineIsHonoured) {
 }
 
 TEST(Wheel, CancelDisarmsAtOnce) {
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   Timer timer;
   wheel.arm(timer, kStart + seconds(1));
   wheel.cancel(timer);
@@ -104,7 +104,7 @@ TEST(Wheel, CancelDisarmsAtOnce) {
 
 TEST(Wheel, NeverLeavesTheEntryInItsPlaceButDoesNotExpireIt) {
   for (const auto deadline : {Duration(milliseconds(1)), Duration(hours(1))}) {
-    Wheel wheel(kStart);
+    Wheel wheel(kStart, 200);
     Timer timer;
     Timer again;
     wheel.arm(timer, kStart + deadline);
@@ -122,7 +122,7 @@ TEST(Wheel, NeverLeavesTheEntryInItsPlaceButDoesNotExpireIt) {
 }
 
 TEST(Wheel, ExpirationsAreCappedAndTheRestIsNotLost) {
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   std::vector<Timer> timers(100);
   for (auto& timer : timers) wheel.arm(timer, kStart + milliseconds(1));
   EXPECT_EQ(run(wheel, kStart + seconds(1), 30), 30u);
@@ -140,7 +140,7 @@ TEST(Wheel, ExpirationsAreCappedAndTheRestIsNotLost) {
 }
 
 TEST(Wheel, CallbackMayCancelOthersThatAreDue) {
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   Timer timers[2];
   wheel.arm(timers[0], kStart + milliseconds(1));
   wheel.arm(timers[1], kStart + milliseconds(1));
@@ -151,10 +151,104 @@ TEST(Wheel, CallbackMayCancelOthersThatAreDue) {
   EXPECT_EQ(wheel.size(), 0u);
 }
 
+// More than a cache line names, in all the states that those of one tick can be in.
+TEST(Wheel, CallbackMayCancelPutOffAndGiveUpAnyOfTheSameTick) {
+  constexpr unsigned kCount = 500;
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    std::mt19937 random(seed);
+    Wheel wheel(kStart, kCount);
+    std::vector<Timer> timers(kCount);
+    std::vector<int> wanted(kCount, 1);
+    for (Timer& timer : timers) wheel.arm(timer, kStart + milliseconds(1));
+    wheel.advance(kStart + milliseconds(1), kNoCap, [&](Wheel::Entry& e) {
+      auto& expired = static_cast<Timer&>(e);
+      ++expired.expired;
+      for (unsigned i = 0; i < seed % 4; ++i) {
+        const auto other = random() % kCount;
+        if (timers[other].expired != 0) continue;
+        wanted[other] = 0;
+        switch (random() % 4) {
+          case 0:
+            wheel.cancel(timers[other]);
+            break;
+          case 1:
+            wheel.arm(timers[other], kNever);
+            break;
+          case 2:
+            wheel.arm(timers[other], kStart + seconds(1));
+            break;
+          default:  // has passed: the next tick
+            wheel.arm(timers[other], kStart);
+            break;
+        }
+      }
+    });
+    for (unsigned i = 0; i < kCount; ++i) EXPECT_EQ(timers[i].expired, wanted[i]) << i;
+    for (Timer& timer : timers) wheel.cancel(timer);
+    EXPECT_EQ(wheel.size(), 0u);
+    EXPECT_EQ(wheel.next_deadline(), kNever);
+  }
+}
+
+TEST(Wheel, AnEntryTakesNoMoreThan16Bytes) {
+  EXPECT_EQ(sizeof(Wheel::Entry), 16u);
+}
+
+// The wheel ends the program when the memory that it was made with is not enough.
+TEST(Wheel, RearmingEarlierAMillionTimesNeedsNoMoreMemory) {
+  constexpr unsigned kTimes = 1'000'000;
+  Wheel wheel(kStart, 1);
+  Timer timer;
+  for (unsigned i = kTimes; i != 0; --i) wheel.arm(timer, kStart + i * kTick);
+  EXPECT_EQ(wheel.size(), 1u);
+  EXPECT_EQ(run(wheel, kStart + kTick), 1u);
+  for (unsigned i = 0; i < kTimes; ++i) {
+    wheel.arm(timer, kStart + hours(2));
+    wheel.arm(timer, kStart + milliseconds(i % 1000));
+    wheel.cancel(timer);
+  }
+  EXPECT_EQ(wheel.next_deadline(), kNever);
+}
+
+TEST(Wheel, LeavingFewInEverySlotNeedsNoMoreMemory) {
+  constexpr unsigned kCount = 20'000;
+  for (const unsigned stay : {2u, 5u, 7u, 13u, 50u}) {
+    Wheel wheel(kStart, kCount);
+    std::vector<Timer> timers(kCount);
+    for (Timer& timer : timers) wheel.arm(timer, kStart + 63 * 4096 * kTick);
+    // From slot to slot, and each time one of `stay` remains where it is.
+    std::vector<Timer*> moving;
+    moving.reserve(kCount);
+    for (Timer& timer : timers) moving.push_back(&timer);
+    for (unsigned step = 1; step < 60; ++step) {
+      std::vector<Timer*> next;
+      for (size_t i = 0; i < moving.size(); ++i) {
+        if (i % stay == 0) continue;
+        wheel.arm(*moving[i], kStart + (63 - step) * 4096 * kTick);
+        next.push_back(moving[i]);
+      }
+      moving = std::move(next);
+    }
+    EXPECT_EQ(run(wheel, kStart + hours(1)), kCount);
+  }
+}
+
+TEST(WheelDeathTest, MoreEntriesThanStatedEndTheProgram) {
+  Wheel wheel(kStart, 2);
+  Timer timers[3];
+  wheel.arm(timers[0], kStart + seconds(1));
+  wheel.arm(timers[1], kStart + seconds(2));
+  EXPECT_DEATH(wheel.arm(timers[2], kStart + seconds(1)), "more entries than the 2");
+  wheel.arm(timers[0], kStart + milliseconds(1));
+  wheel.cancel(timers[1]);
+  wheel.arm(timers[2], kStart + seconds(1));
+  EXPECT_EQ(run(wheel, kStart + seconds(1)), 2u);
+}
+
 TEST(Wheel, NextDeadlineLeadsToEveryExpiration) {
   // A sleeper that always wakes at next_deadline() misses nothing, and wakes a bounded number of
   // times.
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   Timer timer;
   const Instant deadline = kStart + hours(3) + microseconds(12'345);
   wheel.arm(timer, deadline);
@@ -175,7 +269,7 @@ class WheelModel : public testing::TestWithParam<unsigned> {};
 
 TEST_P(WheelModel, AgreesWithAnOrderedMap) {
   std::mt19937_64 random(GetParam());
-  Wheel wheel(kStart);
+  Wheel wheel(kStart, 200);
   std::vector<Timer> timers(200);
   std::map<Timer*, Instant> model;  // earliest instant at which each must expire
   const auto round_up = [](Instant t) {
@@ -220,6 +314,63 @@ TEST_P(WheelModel, AgreesWithAnOrderedMap) {
     if (HasFatalFailure()) return;
   }
   for (auto& timer : timers) wheel.cancel(timer);
+}
+
+// Thousands, many in each tick, expired in parts; callbacks that change any of them.
+TEST_P(WheelModel, AgreesWithAMultimapThatCallbacksChange) {
+  constexpr unsigned kCount = 3000;
+  std::mt19937_64 random(GetParam());
+  Wheel wheel(kStart, kCount);
+  std::vector<Timer> timers(kCount);
+  std::multimap<Instant, Timer*> model;  // by the tick at which each must expire
+  std::vector<std::multimap<Instant, Timer*>::iterator> at(kCount, model.end());
+  const auto change = [&](Instant now, Instant first) {
+    const auto which = random() % kCount;
+    Timer& timer = timers[which];
+    if (at[which] != model.end()) model.erase(at[which]);
+    at[which] = model.end();
+    const auto what = random() % 8;
+    if (what == 0) return wheel.cancel(timer);
+    if (what == 1) return wheel.arm(timer, kNever);
+    // Never the very tick: then it depends on its place whether it still expires in this one.
+    const Duration delay(random() >> (what < 7 ? 51 : 20 + random() % 30));
+    const Instant deadline = what == 2 ? first - 2 * kTick - delay : now + Duration(1) + delay;
+    wheel.arm(timer, deadline);
+    const Instant tick = kStart + (deadline - kStart + kTick - Duration(1)) / kTick * kTick;
+    at[which] = model.emplace(std::max(tick, first), &timer);
+  };
+  Instant now = kStart;
+  for (int step = 0; step < 3000; ++step) {
+    now += Duration(random() >> (step % 100 == 0 ? 30 : 53));
+    const Instant ticked = kStart + (now - kStart) / kTick * kTick;
+    const unsigned cap = random() % 2 == 0 ? kNoCap : random() % 64;
+    unsigned count = 0;
+    do {
+      count = wheel.advance(now, cap, [&](Wheel::Entry& e) {
+        auto& expired = static_cast<Timer&>(e);
+        const auto place = at[static_cast<size_t>(&expired - timers.data())];
+        ASSERT_NE(place, model.end()) << "expired twice, cancelled or given up";
+        const Instant tick = place->first;
+        ASSERT_EQ(tick, model.begin()->first) << "out of order";
+        ASSERT_LE(tick, ticked) << "early";
+        ASSERT_FALSE(expired.armed());
+        model.erase(place);
+        at[static_cast<size_t>(&expired - timers.data())] = model.end();
+        for (auto i = random() % 3; i != 0; --i) change(tick, tick + kTick);
+      });
+      if (HasFatalFailure()) return;
+    } while (count == cap && cap != 0);
+    const Instant earliest = model.empty() ? kNever : model.begin()->first;
+    ASSERT_GE(wheel.size(), model.size());
+    ASSERT_LE(wheel.next_deadline(), earliest);
+    // Where some are left, the wheel has not come as far as the clock.
+    if (cap == 0) continue;
+    ASSERT_GT(earliest, ticked) << "late";
+    for (int i = 0; i < 200; ++i) change(now, ticked + kTick);
+  }
+  for (Timer& timer : timers) wheel.cancel(timer);
+  EXPECT_EQ(wheel.size(), 0u);
+  EXPECT_EQ(wheel.next_deadline(), kNever);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, WheelModel, testing::Range(1u, 9u));
