@@ -275,7 +275,12 @@ HandshakeState Handshake::step(std::span<const uint8_t> in, std::vector<uint8_t>
   while (result == 0) {
     const auto rest = std::span<const uint8_t>(buffer_).subspan(fed);
     const Framed framed = frame(rest, received_ == 0);
-    if (framed.failure != Failure::none) return fail(framed.failure, out);
+    if (framed.failure != Failure::none) {
+      // Where keys are in use, only OpenSSL can seal the alert: a header is enough for that.
+      if (engine_->encrypts())
+        engine_->run(rest.first(std::min<size_t>(rest.size(), kRecordHeader)));
+      return fail(framed.failure, out);
+    }
     if (framed.size == 0) break;
     fed += framed.size;
     received_ += framed.size;

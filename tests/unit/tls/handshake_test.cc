@@ -108,6 +108,24 @@ TEST(Handshake, Rfc8446AppendixD4ServerSendsChangeCipherSpecBehindItsFirstMessag
   EXPECT_EQ(std::count(rest.begin(), rest.end(), kChangeCipherSpec), 0);
 }
 
+TEST(Handshake, Rfc8446Section52RecordOverflowUnderKeysIsToldByAnEncryptedAlert) {
+  auto ours = make_handshake(Role::server, httpbin_id());
+  OpensslPeer peer = good_peer(Role::client, sleep_id());
+  peer.handshake();
+  Bytes flight;
+  ours->step(peer.take_output(), flight);
+  peer.receive(flight);
+  EXPECT_EQ(peer.handshake(), 1);
+  // In the place of its Certificate and what follows.
+  Bytes alert;
+  EXPECT_EQ(ours->step(Bytes{23, 3, 3, 0x41, 0x01}, alert), HandshakeState::failed);
+  EXPECT_EQ(ours->failure().failure, Failure::record_overflow);
+  EXPECT_EQ(ours->failure().alert, Alert::record_overflow);
+  peer.receive(alert);
+  peer.read();
+  EXPECT_EQ(peer.alert_received(), Alert::record_overflow);
+}
+
 TEST(Handshake, OnlyAStoreThatSaysSoTakesClientsWithoutCertificate) {
   for (const auto clients : {ClientCertificates::required, ClientCertificates::none}) {
     CredentialFiles files;
