@@ -2,7 +2,9 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // Prints what TCP is worth in the simulator, each figure with its target. Virtual time: the result
 // depends on the code alone, and not on the machine.
+#include <chrono>
 #include <fmt/format.h>
+#include <initializer_list>
 #include <string>
 #include <unistd.h>
 #include <vector>
@@ -32,8 +34,13 @@ int main(int /*argc*/, char** argv) {
   }
   fmt::print("{:<48} {:>10} {:>10} {:>10}\n", "", "measured", "ideal", "target");
   bool all = true;
-  for (const auto& measure :
-       {goodput_without_loss, goodput_under_loss, tail_repair, reordering, fairness}) {
+  using std::chrono_literals::operator""ms;
+  const auto share = [] { return fairness(10ms, 3); };
+  const auto share_of_long = [] { return fairness(40ms, 3); };
+  using Measure = std::vector<Figure> (*)();
+  for (const Measure measure :
+       std::initializer_list<Measure>{goodput_without_loss, goodput_under_loss, tail_repair,
+                                      reordering, share, share_of_long}) {
     for (const Figure& figure : measure()) {
       fmt::print("{:<48} {:>10.2f} {:>10.2f} {} {:>7.2f} {:<8} {}\n", figure.name, figure.measured,
                  figure.ideal, figure.at_least ? ">=" : "<=", figure.target, figure.unit,

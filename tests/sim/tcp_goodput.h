@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "timer/time.h"
+
 namespace isthmus::sim {
 
 struct Figure {
@@ -25,6 +27,7 @@ std::vector<Figure> goodput_without_loss();
 std::vector<Figure> goodput_under_loss();
 std::vector<Figure> tail_repair();
 std::vector<Figure> reordering();
-std::vector<Figure> fairness();
+// Two flows on one path, by the mean of some runs.
+std::vector<Figure> fairness(timer::Duration rtt, unsigned runs);
 
 }  // namespace isthmus::sim
