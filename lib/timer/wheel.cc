@@ -35,8 +35,7 @@ uint32_t Wheel::chunks_for(size_t max_entries) {
   return static_cast<uint32_t>(chunks);
 }
 
-// Said to be inline below: position-independent code leaves other members' calls replaceable.
-inline uint64_t Wheel::ceil_tick(Instant when) const {
+uint64_t Wheel::ceil_tick(Instant when) const {
   if (when <= origin_) return 0;
   constexpr uint64_t kFarthest = (uint64_t{1} << (kBits * kLevels - 1)) - 1;
   const auto micros = static_cast<uint64_t>(when.time_since_epoch().count()) -
@@ -60,25 +59,25 @@ uint32_t Wheel::take_chunk() {
   return number;
 }
 
-inline void Wheel::push_first(uint32_t& list, uint32_t number) {
+void Wheel::push_first(uint32_t& list, uint32_t number) {
   chunks_[number].next = list;
   chunks_[list].previous = number;
   list = number;
 }
 
-inline void Wheel::drop_first(uint32_t& list) {
+void Wheel::drop_first(uint32_t& list) {
   const uint32_t number = list;
   list = chunks_[number].next;
   chunks_[number].next = free_;
   free_ = number;
 }
 
-inline void Wheel::append(uint32_t& list, Entry& entry) {
+void Wheel::append(uint32_t& list, Entry& entry) {
   if (list == 0 || chunks_[list].used == kFull) push_first(list, take_chunk());
   put(list, entry);
 }
 
-inline void Wheel::put(uint32_t number, Entry& entry) {
+void Wheel::put(uint32_t number, Entry& entry) {
   Chunk& chunk = chunks_[number];
   const uint32_t used = chunk.used;
   const auto cell = static_cast<uint32_t>(std::countr_one(used));
@@ -102,7 +101,7 @@ void Wheel::look_ahead() {
   __builtin_prefetch(&chunks_[ahead_], 1);
 }
 
-inline void Wheel::take_out(uint32_t& list, const Entry& entry) {
+void Wheel::take_out(uint32_t& list, const Entry& entry) {
   const uint32_t number = entry.cell_ / 8;
   Chunk& chunk = chunks_[number];
   const uint32_t left = chunk.used & ~(1u << entry.cell_ % 8);
@@ -131,11 +130,11 @@ void Wheel::fill_up(uint32_t& list, uint32_t number) {
 
 // -- places --------------------------------------------------------------------------------------
 
-inline uint64_t Wheel::placed(const Entry& entry) const {
+uint64_t Wheel::placed(const Entry& entry) const {
   return current_ + (entry.placed_ - static_cast<uint32_t>(current_));
 }
 
-inline unsigned Wheel::slot_of(uint64_t tick) const {
+unsigned Wheel::slot_of(uint64_t tick) const {
   const unsigned level = (63u - std::countl_zero((tick ^ current_) | 1)) / kBits;
   return level * kSlots + static_cast<unsigned>(tick >> (level * kBits)) % kSlots;
 }
@@ -156,7 +155,7 @@ void Wheel::unlink(Entry& entry) {
   if (slots_[slot] == 0) occupied_[slot / kSlots] &= ~(uint64_t{1} << (slot % kSlots));
 }
 
-inline void Wheel::place_or_forget(Entry& entry) {
+void Wheel::place_or_forget(Entry& entry) {
   if (entry.wanted_ != kUnwanted) return place(entry);
   entry.cell_ = 0;
   --size_;
