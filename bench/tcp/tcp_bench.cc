@@ -94,7 +94,7 @@ std::vector<Connection*> connect_all(Rig& rig, unsigned count, tcp::Handler& han
 // The next one of those that take turns; memory is asked for one some places on, as a user does
 // that has work for a burst of connections.
 Connection& in_turn(const std::vector<Connection*>& connections, size_t& next) {
-  constexpr size_t kAhead = 12;
+  constexpr size_t kAhead = 8;
   Connection& connection = *connections[next];
   connections[next + kAhead < connections.size() ? next + kAhead : 0]->prefetch();
   if (++next == connections.size()) next = 0;

@@ -236,9 +236,51 @@ Result parse_transport(Parsed& out) {
   return kOk;
 }
 
+// One host's, and none of a special range.
+bool is_ordinary(uint32_t address) {
+  const uint32_t network = address >> 24;
+  return network - 1 < 223 && network != 127;
+}
+
+// What nearly every packet is: TCP over IPv4 without IP options, padding or fragments, its headers
+// in the first buffer, its addresses of the ordinary ranges.
+bool is_ordinary_tcp(const rte_mbuf* packet) {
+  if (packet->data_len < sizeof(Ipv4) + sizeof(Tcp)) return false;
+  const auto& ip = *rte_pktmbuf_mtod(packet, const Ipv4*);
+  const auto& tcp = *rte_pktmbuf_mtod_offset(packet, const Tcp*, sizeof(Ipv4));
+  const uint32_t source = ip.source.get();
+  const uint32_t destination = ip.destination.get();
+  const uint32_t total = ip.total_length.get();
+  const unsigned header = tcp.header_length();
+  return ip.version_ihl == 0x45 && ip.protocol == kProtoTcp && total == packet->pkt_len &&
+         (ip.fragment.get() & (Ipv4::kMoreFragments | Ipv4::kOffsetMask)) == 0 &&
+         header >= sizeof(Tcp) && sizeof(Ipv4) + header <= packet->data_len &&
+         is_ordinary(source) && is_ordinary(destination) && source != destination;
+}
+
+// The same result as the whole parser's, which is five times as long.
+Result take_ordinary_tcp(rte_mbuf* packet, Parsed& out) {
+  const auto& ip = *rte_pktmbuf_mtod(packet, const Ipv4*);
+  const auto& tcp = *rte_pktmbuf_mtod_offset(packet, const Tcp*, sizeof(Ipv4));
+  out.mbuf = packet;
+  out.tuple = {{IpAddress::v4(ip.source), tcp.source_port.get()},
+               {IpAddress::v4(ip.destination), tcp.destination_port.get()}};
+  out.protocol = kProtoTcp;
+  out.ttl = ip.ttl;
+  out.ecn = ip.tos & 3;
+  out.is_fragment = false;
+  out.l3_length = sizeof(Ipv4);
+  out.l4_length = static_cast<uint16_t>(tcp.header_length());
+  const uint32_t length = packet->pkt_len - static_cast<uint32_t>(sizeof(Ipv4));
+  out.payload_length = length - out.l4_length;
+  if (auto bad = check_ipv4_checksum(packet, &ip)) return bad;
+  return check_transport_checksum(out, length);
+}
+
 }  // namespace
 
 stats::Refusal parse(rte_mbuf* packet, Parsed& out) {
+  if (is_ordinary_tcp(packet)) return take_ordinary_tcp(packet, out);
   out = Parsed{};
   out.mbuf = packet;
   if (auto bad = require_contiguous(packet, 1)) return bad;

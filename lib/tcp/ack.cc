@@ -57,13 +57,13 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
       flight_->reno_sacked -= std::min(flight_->reno_sacked, acked > mss_ ? acked - mss_ : 0);
     }
   }
-  if (acked != 0 || snd_wnd_ == 0) progress_at_ = Moment(core_->now);
+  if (acked != 0 || snd_wnd_ == 0) progress_at_ = Moment(core_->present);
   if (window_changed && snd_wnd_ != 0) {
     if (!was_outstanding) backoff_ = 0;  // the persist timer's
     stalled_ = false;
   } else if (snd_wnd_ == 0 && !stalled_) {
     stalled_ = true;
-    stalled_at_ = Moment(core_->now);
+    stalled_at_ = Moment(core_->present);
   }
 
   if (probe_out_)

@@ -83,8 +83,8 @@ void Connection::open(Core& core, uint32_t index, const packet::Endpoint& local,
   patience_ = Patience(options);
   flight_ = core.flights.none();
   disorder_ = core.disorders.none();
-  last_received_ = last_sent_ = progress_at_ = Moment(core.now);
-  opened_at_ = seconds(core.now);
+  last_received_ = last_sent_ = progress_at_ = Moment(core.present);
+  opened_at_ = core.present.seconds;
   taken_since_ = micros(core.now);
   receive_buffer_ = core.config.receive_buffer;
   receive_mss_ = mss_for(local, options.mtu);
@@ -144,7 +144,7 @@ void Connection::take_syn_options(const SegmentOptions& options) {
   if (!scaling_) rcv_scale_ = 0;
   if (timestamps_) {
     ts_recent_ = options.timestamp;
-    ts_recent_at_ = seconds(core_->now);
+    ts_recent_at_ = core_->present.seconds;
   }
   if (options.has_mss) peer_mss_ = std::max(options.mss, kMssFloor);
   // MUST-16: the peer's MSS and our path, less the options of every segment.
@@ -158,7 +158,7 @@ void Connection::on_established() {
   ++core_->stats.established;
   syn_due_ = false;
   timeout_at_ = timer::kNever;
-  progress_at_ = Moment(core_->now);
+  progress_at_ = Moment(core_->present);
   count_half_open(false);
   // RFC 6298 section 2: the handshake is the first measurement, unless it was repeated.
   if (backoff_ == 0 && !by_cookie_) {
@@ -392,7 +392,7 @@ void Connection::send(packet::Chain&& data) {
   if (unsent_ == 0) {
     unsent_segment_ = bytes.head();
     unsent_data_ = rte_pktmbuf_mtod(bytes.head(), const uint8_t*);
-    if (synchronized() && snd_una_ == snd_nxt_) progress_at_ = Moment(core_->now);
+    if (synchronized() && snd_una_ == snd_nxt_) progress_at_ = Moment(core_->present);
   }
   unsent_ += bytes.size();
   core_->queued += bytes.size();
@@ -439,7 +439,7 @@ void Connection::complete_accept() {
   held_ = false;
   syn_due_ = true;
   count_half_open(true);
-  progress_at_ = Moment(core_->now);  // the client's ACK has its own time
+  progress_at_ = Moment(core_->present);  // the client's ACK has its own time
   mark_ready();
   arm();
 }

@@ -118,8 +118,11 @@ class Core {
   uint32_t timestamp_offset(const packet::Endpoint& local, const packet::Endpoint& remote) const;
   uint64_t random();
   // Milliseconds, before the connection's offset (RFC 7323 section 5.4).
-  uint32_t timestamp() const {
-    return static_cast<uint32_t>(now.time_since_epoch().count() / 1000);
+  uint32_t timestamp() const { return present.whole_milliseconds; }
+  void set_now(timer::Instant instant) {
+    if (instant == now) return;
+    now = instant;
+    present = Present(instant);
   }
   // What is queued, as Config::memory_budget counts it.
   uint64_t memory_in_use() const { return queued + gaps.occupied(); }
@@ -145,6 +148,7 @@ class Core {
   stats::ReasonCounters& drops;
   const Secrets secrets;
   timer::Instant now;
+  Present present;  // now, too
   EngineStats stats;
   timer::Wheel wheel;
   RecordPool records;

@@ -33,6 +33,7 @@ Core::Core(const Config& settings, const packet::Pools& mempools, Output& out,
       drops(counters),
       secrets(keys),
       now(start),
+      present(start),
       wheel(start, settings.max_connections),
       records(settings.max_sent_records),
       gaps(settings.max_gaps),
@@ -354,7 +355,7 @@ bool Engine::in_use(const packet::Endpoint& local, const packet::Endpoint& remot
 }
 
 bool Engine::input(const packet::Parsed& segment, timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   const packet::Tuple& tuple = segment.tuple;
   return core_->input(segment, core_->hash(tuple.destination, tuple.source));
 }
@@ -381,13 +382,13 @@ void Engine::Burst::fetch_queues(size_t i) const {
 bool Engine::Burst::input(size_t i, timer::Instant now) {
   if (i + kFar < segments_.size()) fetch_connection(i + kFar);
   if (i + kNear < segments_.size()) fetch_queues(i + kNear);
-  core_.now = now;
+  core_.set_now(now);
   return core_.input(segments_[i], keys_[i]);
 }
 
 Connection* Engine::accept(const packet::Parsed& syn, Handler* handler, const Options& options,
                            timer::Instant now, AcceptMode mode) {
-  core_->now = now;
+  core_->set_now(now);
   return core_->accept(syn, handler, options, mode);
 }
 
@@ -397,12 +398,12 @@ bool Engine::crowded(const packet::Parsed& syn) const {
 
 bool Engine::send_cookie(const packet::Parsed& syn, const Options& options, uint8_t tag,
                          timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   return core_->send_cookie(syn, options, tag);
 }
 
 std::optional<uint8_t> Engine::cookie_tag(const packet::Parsed& segment, timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   const std::optional<Cookie> cookie = core_->cookie_of(segment);
   if (!cookie) return std::nullopt;
   return cookie->tag;
@@ -410,23 +411,23 @@ std::optional<uint8_t> Engine::cookie_tag(const packet::Parsed& segment, timer::
 
 Connection* Engine::connect(const packet::Endpoint& local, const packet::Endpoint& remote,
                             Handler* handler, const Options& options, timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   return core_->connect(local, remote, handler, options);
 }
 
 bool Engine::send_reset(const packet::Parsed& segment, uint32_t path, timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   return core_->send_reset(segment, path);
 }
 
 bool Engine::icmp_error(const IcmpError& error, timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   return core_->icmp_error(error);
 }
 
 size_t Engine::export_connection(const Connection& connection, std::span<uint8_t> to,
                                  timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   return connection.save(to);
 }
 
@@ -436,17 +437,17 @@ void Engine::release(Connection& connection) {
 
 Connection* Engine::import_connection(std::span<const uint8_t> bytes, Handler* handler,
                                       timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   return core_->import_connection(bytes, handler);
 }
 
 void Engine::advance(timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   core_->advance();
 }
 
 void Engine::flush(timer::Instant now) {
-  core_->now = now;
+  core_->set_now(now);
   core_->flush();
 }
 

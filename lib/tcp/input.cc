@@ -51,7 +51,7 @@ void Connection::on_segment(Incoming& segment) {
   if (segment.has(Tcp::kSyn)) return challenge(Reason::tcp_unexpected_syn);
   if (!segment.has(Tcp::kAck)) return core_->drop(Reason::tcp_no_ack);
   if (!on_acknowledgment(segment)) return;
-  last_received_ = Moment(core_->now);
+  last_received_ = Moment(core_->present);
   keepalives_out_ = 0;
   if (segment.length != 0 || segment.has(Tcp::kFin)) on_payload(segment);
   if (state_ == State::closed || state_ == State::time_wait) return;
@@ -91,7 +91,7 @@ void Connection::on_segment_syn_sent(Incoming& segment) {
   snd_wnd_ = max_snd_wnd_ = segment.window;  // never scaled on a SYN
   snd_wl1_ = segment.sequence;
   snd_wl2_ = ack ? segment.acknowledgment : iss_;
-  last_received_ = Moment(core_->now);
+  last_received_ = Moment(core_->present);
   // The SYN-ACK that agrees has ECE alone; both flags mean a peer that reflects what it gets.
   const bool agrees =
       ack ? segment.has(Tcp::kEce) && !segment.has(Tcp::kCwr) : segment.asks_for_ecn();
@@ -134,7 +134,7 @@ bool Connection::timestamp_acceptable(const Incoming& segment) {
     return true;
   }
   if (!seq_lt(segment.options.timestamp, ts_recent_)) return true;
-  if (seconds(core_->now) - ts_recent_at_ > kTimestampLife) return true;
+  if (core_->present.seconds - ts_recent_at_ > kTimestampLife) return true;
   core_->drop(Reason::tcp_old_timestamp);
   // Only what is really here: the sender would take the rest for received.
   note_duplicate(segment.sequence, seq_min(segment.sequence + segment.length, rcv_nxt_));
@@ -148,6 +148,11 @@ bool Connection::timestamp_acceptable(const Incoming& segment) {
 
 // RFC 9293 section 3.10.7.4, first check. The window is that which was ever offered.
 bool Connection::sequence_acceptable(Incoming& segment) {
+  // What is expected, and fits.
+  if (segment.sequence == rcv_nxt_ && segment.length <= rcv_edge_ - rcv_nxt_ &&
+      !segment.has(Tcp::kSyn)) {
+    return true;
+  }
   const uint32_t window = rcv_edge_ - rcv_nxt_;
   const uint32_t span = segment.end() - segment.sequence;
   bool acceptable;
@@ -369,10 +374,10 @@ void Connection::on_fin() {
 void Connection::note_timestamp(const Incoming& segment) {
   if (!timestamps_ || !segment.options.has_timestamp) return;
   if (!seq_leq(segment.first, last_ack_sent_)) return;
-  const bool expired = seconds(core_->now) - ts_recent_at_ > kTimestampLife;
+  const bool expired = core_->present.seconds - ts_recent_at_ > kTimestampLife;
   if (!expired && seq_lt(segment.options.timestamp, ts_recent_)) return;
   ts_recent_ = segment.options.timestamp;
-  ts_recent_at_ = seconds(core_->now);
+  ts_recent_at_ = core_->present.seconds;
 }
 
 // An ACK that says where we are, for a segment that may come from somebody else. Limited for each
@@ -380,8 +385,8 @@ void Connection::note_timestamp(const Incoming& segment) {
 // path count (RFC 5961 section 7, CVE-2016-5696).
 void Connection::challenge(Reason reason) {
   core_->drop(reason);
-  if (challenge_second_ != seconds(core_->now)) {
-    challenge_second_ = seconds(core_->now);
+  if (challenge_second_ != core_->present.seconds) {
+    challenge_second_ = core_->present.seconds;
     challenges_left_ = static_cast<uint16_t>(kChallenges + core_->random() % 8);
   }
   if (challenges_left_ == 0) return core_->drop(Reason::tcp_challenge_limit);

@@ -125,7 +125,7 @@ void Connection::output_data() {
   // An idle connection's window has grown old (RFC 5681 section 4.1).
   if (snd_una_ == snd_nxt_ && unsent_ != 0) {
     const timer::Duration rto = retransmission_timeout();
-    const timer::Duration idle = core_->now - last_sent_.instant(core_->now);
+    const timer::Duration idle = core_->now - last_sent_.instant(core_->present);
     if (idle >= rto) congestion_.on_idle(static_cast<unsigned>(std::min<int64_t>(idle / rto, 32)));
   }
   for (;;) {
@@ -200,8 +200,8 @@ bool Connection::send_new(bool probe) {
   } else if (n == unsent_ && room - n >= mss_) {
     cwnd_limited_ = false;
   }
-  const uint32_t largest = (uint32_t{UINT16_MAX} - 120) / mss_ * mss_;
-  n = std::min(n, largest);
+  // Most are one segment, for which nothing needs to be divided.
+  if (n > mss_) n = std::min(n, (uint32_t{UINT16_MAX} - 120) / mss_ * mss_);
   if (n != 0) n = reachable(unsent_segment_, unsent_data_, n);
   if (n < unsent_) {
     if (n > mss_) n = n / mss_ * mss_;
@@ -233,7 +233,7 @@ bool Connection::send_new(bool probe) {
   }
   if (outstanding == 0) flight_->most_in_flight = 0;
   // Patience is counted from when there is something to acknowledge.
-  if (outstanding == 0) progress_at_ = Moment(core_->now);
+  if (outstanding == 0) progress_at_ = Moment(core_->present);
   const uint32_t span = n + (fin ? 1 : 0);
   if (outstanding == 0) restart_timeout();
   flight_->board.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
@@ -277,7 +277,7 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
   const size_t blocks = packet->l4_len - sizeof(Tcp) - (timestamps_ ? kTimestampBytes : 0);
   const bool raise = raising_mss_ && fresh && start == flight_->raise_start;
   finish_packet(packet, static_cast<uint16_t>((raise ? full_mss_ : mss_) - blocks));
-  last_sent_ = Moment(core_->now);
+  last_sent_ = Moment(core_->present);
   if (fresh && tell_reduced_) {
     tell_reduced_ = false;
     flight_->reduced = true;
@@ -413,7 +413,7 @@ void Connection::send_syn() {
   syn_due_ = false;
   snd_nxt_ = iss_ + 1;
   syn_sent_at_ = micros(core_->now);
-  last_sent_ = Moment(core_->now);
+  last_sent_ = Moment(core_->present);
   if (timeout_at_ == timer::kNever) restart_timeout();
   set_loss_timer();
   core_->transmit(packet, options_.path);

@@ -63,7 +63,7 @@ void Connection::suspect_black_hole() {
 // Data enough for one large segment and others behind it, which show at once if it is lost.
 bool Connection::may_raise_mss(uint32_t sendable) const {
   return full_mss_ != 0 && !raising_mss_ && phase_ == Phase::open &&
-         static_cast<int32_t>(seconds(core_->now) - raise_at_) >= 0 && disorder_->empty() &&
+         static_cast<int32_t>(core_->present.seconds - raise_at_) >= 0 && disorder_->empty() &&
          sendable >= uint32_t{full_mss_} + 3u * mss_;
 }
 

@@ -35,7 +35,8 @@ void Connection::restart_timeout() {
   const timer::Instant now = core_->now;
   timeout_at_ = now + retransmission_timeout();
   if (!synchronized()) return;
-  const timer::Instant patience = after(progress_at_.instant(now), patience_.user_timeout);
+  const timer::Instant patience =
+      after(progress_at_.instant(core_->present), patience_.user_timeout);
   timeout_at_ = std::min(timeout_at_, std::max(patience, now));
 }
 
@@ -43,10 +44,10 @@ timer::Instant Connection::lifetime_deadline() const {
   switch (state_) {
     case State::syn_sent:
     case State::syn_received:
-      return after(progress_at_.instant(core_->now), patience_.handshake_timeout);
+      return after(progress_at_.instant(core_->present), patience_.handshake_timeout);
     case State::fin_wait_2:
       if (patience_.fin_wait_2_timeout != timer::Duration()) {
-        return last_received_.instant(core_->now) + patience_.fin_wait_2_timeout;
+        return last_received_.instant(core_->present) + patience_.fin_wait_2_timeout;
       }
       break;
     case State::closed:
@@ -58,7 +59,7 @@ timer::Instant Connection::lifetime_deadline() const {
   if (options_.keepalive_idle == timer::Duration() || snd_una_ != snd_nxt_) return timer::kNever;
   PolicyTime silence = options_.keepalive_idle;
   if (keepalives_out_ != 0) silence += patience_.keepalive_interval * keepalives_out_;
-  return last_received_.instant(core_->now) + silence;
+  return last_received_.instant(core_->present) + silence;
 }
 
 // A deadline of a few milliseconds that is kept as micros().
@@ -83,7 +84,7 @@ void Connection::set_loss_timer() {
   if (snd_una_ == snd_nxt_) {
     const bool waits = synchronized() && (unsent_ != 0 || (fin_queued_ && !fin_sent_));
     if (!waits || blocked_by_buffers_) return;
-    if (!stalled_) stalled_at_ = progress_at_ = Moment(core_->now);
+    if (!stalled_) stalled_at_ = progress_at_ = Moment(core_->present);
     stalled_ = true;
     if (timeout_at_ == timer::kNever) restart_timeout();
     loss_timer_ = LossTimer::persist;
@@ -105,10 +106,9 @@ void Connection::set_loss_timer() {
   // Two round trips after it was sent. The RFC counts from each ACK anew; one round trip after the
   // latest progress is enough where the rest of the burst has been answered.
   const timer::Duration round(rtt_.smoothed());
-  const timer::Instant now = core_->now;
-  timer::Instant at =
-      std::max(last_sent_.instant(now) + 2 * round, progress_at_.instant(now) + round) +
-      kProbeSlack;
+  timer::Instant at = std::max(last_sent_.instant(core_->present) + 2 * round,
+                               progress_at_.instant(core_->present) + round) +
+                      kProbeSlack;
   // The RFC grants a delayed ACK always; here only to a peer that has been caught delaying, because
   // most answer a burst's end at once and a lost tail should not wait for nothing.
   if (peer_delays_acks_ && snd_nxt_ - snd_una_ <= mss_) at += kWorstDelayedAck;
@@ -164,7 +164,7 @@ void Connection::on_loss_timer() {
 
 bool Connection::stalled_too_long() const {
   return patience_.stall_timeout != timer::Duration() && stalled_ &&
-         core_->now - stalled_at_.instant(core_->now) >= patience_.stall_timeout;
+         core_->now - stalled_at_.instant(core_->present) >= patience_.stall_timeout;
 }
 
 // RFC 6298 section 5.4 to 5.6.
@@ -174,7 +174,7 @@ void Connection::on_retransmission_timeout() {
   ++core_->stats.timeouts;
   const bool handshake = !synchronized();
   const bool silent = patience_.user_timeout != timer::Duration() &&
-                      now - progress_at_.instant(now) >= patience_.user_timeout;
+                      now - progress_at_.instant(core_->present) >= patience_.user_timeout;
   // A peer that shut its window on what was under way throws it away, and says so each time.
   if (!handshake && (silent || stalled_too_long())) return fail(Failure::timed_out);
   const uint32_t flight = in_flight();
@@ -252,7 +252,8 @@ bool Connection::repeat_tail() {
 // waits. An old sequence number makes it say how things stand; what fits is sent.
 void Connection::on_persist() {
   const timer::Instant now = core_->now;
-  const timer::Instant heard = std::max(last_received_.instant(now), stalled_at_.instant(now));
+  const timer::Instant heard =
+      std::max(last_received_.instant(core_->present), stalled_at_.instant(core_->present));
   const bool silent =
       patience_.user_timeout != timer::Duration() && now - heard >= patience_.user_timeout;
   if (silent || stalled_too_long()) return fail(Failure::timed_out);
