@@ -81,7 +81,10 @@ void Connection::save_policy(SavedConnection& s) const {
   s.ttl = options_.ttl, s.keepalive_probes = options_.keepalive_probes;
   s.nagle = options_.nagle ? 1 : 0;
   s.congestion = static_cast<uint8_t>(options_.congestion);
-  s.ecn = static_cast<uint8_t>(options_.ecn);
+  s.ecn = static_cast<uint8_t>(options_.ecn), s.dscp = options_.dscp;
+  s.full_mss = full_mss_;
+  const auto raise_in = static_cast<int32_t>(raise_at_ - core_->present.seconds);
+  s.raise_in = full_mss_ != 0 ? static_cast<uint32_t>(std::max(raise_in, 0)) : 0;
 }
 
 // Sacked records that touch are one range.
@@ -199,7 +202,8 @@ void Connection::restore_policy(const SavedConnection& s) {
   options_.ttl = s.ttl, options_.keepalive_probes = s.keepalive_probes;
   options_.nagle = s.nagle != 0;
   options_.congestion = static_cast<CongestionControl>(s.congestion);
-  options_.ecn = static_cast<Ecn>(s.ecn);
+  options_.ecn = static_cast<Ecn>(s.ecn), options_.dscp = s.dscp & 63u;
+  full_mss_ = s.full_mss, raise_at_ = core_->present.seconds + s.raise_in;
 }
 
 // The send queue's first bytes are in flight: a record for each piece, none across the edge of a

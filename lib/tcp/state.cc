@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint32_t kMaxWindow = UINT32_C(1) << 30;  // RFC 7323 section 2.3
 constexpr uint16_t kSmallestMss = 64;
+constexpr uint32_t kLongestTrial = 3600;    // seconds, until a larger segment is tried
 constexpr uint64_t kMaxAge = uint64_t{1} << 50;  // microseconds: 35 years
 
 bool has(const SavedConnection& s, SavedFlag flag) {
@@ -54,7 +55,8 @@ bool possible_sender(const SavedConnection& s) {
          s.snd_wnd <= s.max_snd_wnd && s.max_snd_wnd <= kMaxWindow &&
          s.snd_scale <= kMaxWindowScale && s.mss >= kSmallestMss && s.peer_mss >= kSmallestMss &&
          s.phase <= 2 && (s.phase == 0 || out != 0) && s.congestion <= 1 && s.ecn <= 2 &&
-         s.nagle <= 1 && s.congestion_window <= kMaxWindow && s.backoff <= 16;
+         s.nagle <= 1 && s.dscp <= 63 && s.congestion_window <= kMaxWindow && s.backoff <= 16 &&
+         (s.full_mss == 0 || s.full_mss > s.mss) && s.raise_in <= kLongestTrial;
 }
 
 bool possible_receiver(const SavedConnection& s) {

@@ -2,7 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // A connection in mid-transfer as bytes, for another process to go on with (a hitless upgrade).
 // Fields are written one by one, little-endian, in the order of exchange_fields(); memory layout is
-// nobody's format. Layout of version 1:
+// nobody's format. Layout of version 2:
 //
 //   magic "ITCP" | version u16 | zero u16 | length of all u32
 //   the fields of SavedConnection
@@ -26,7 +26,7 @@
 namespace isthmus::tcp {
 
 inline constexpr uint32_t kStateMagic = 0x50435449;
-inline constexpr uint16_t kStateVersion = 1;
+inline constexpr uint16_t kStateVersion = 2;
 inline constexpr uint32_t kMaxSavedRanges = 4096;  // of sacked ranges, and of runs
 inline constexpr uint32_t kMaxSavedBytes = 64 << 20;
 
@@ -59,7 +59,10 @@ struct SavedConnection {
   // Policy: milliseconds.
   uint32_t path = 0, keepalive_idle = 0, user_timeout = 0, handshake_timeout = 0, stall_timeout = 0,
            keepalive_interval = 0, fin_wait_2_timeout = 0;
-  uint8_t ttl = 0, keepalive_probes = 0, nagle = 0, congestion = 0, ecn = 0;
+  uint8_t ttl = 0, keepalive_probes = 0, nagle = 0, congestion = 0, ecn = 0, dscp = 0;
+  // What mss was before the path seemed to be smaller, or 0; the next trial of it, in seconds.
+  uint16_t full_mss = 0;
+  uint32_t raise_in = 0;
 
   uint16_t rcv_wraps = 0, snd_wraps = 0;
   uint64_t bytes_retransmitted = 0;
@@ -170,7 +173,7 @@ void exchange_fields(Archive& a, Saved& s) {
   all(s.last_sent_age, s.last_received_age, s.progress_age, s.stalled_age);
   all(s.path, s.keepalive_idle, s.user_timeout, s.handshake_timeout, s.stall_timeout,
       s.keepalive_interval, s.fin_wait_2_timeout);
-  all(s.ttl, s.keepalive_probes, s.nagle, s.congestion, s.ecn);
+  all(s.ttl, s.keepalive_probes, s.nagle, s.congestion, s.ecn, s.dscp, s.full_mss, s.raise_in);
   all(s.rcv_wraps, s.snd_wraps, s.bytes_retransmitted, s.retransmissions, s.timeouts, s.tail_probes,
       s.spurious);
   all(s.sacked_count, s.gap_count, s.send_bytes, s.receive_bytes);

@@ -60,6 +60,46 @@ TEST_F(Export, GoesOnWhereItWas) {
   ASSERT_TRUE(anything_out());  // what was in flight is repeated when nobody answers
 }
 
+TEST_F(Export, MarkingOfPacketsStays) {
+  options_.dscp = 46;
+  open_passive();
+  move();
+  send(10);
+  flush();
+  EXPECT_EQ(out().dscp, 46);
+}
+
+// RFC 4821: a size that the path didn't carry is remembered, and when to try it again.
+TEST_F(Export, ABlackHoleIsRemembered) {
+  open_passive();
+  send(14'600);
+  for (unsigned i = 0; i < 20 && connection_->info().send_mss == 1460; ++i) {
+    run(std::chrono::seconds(1));
+  }
+  ASSERT_EQ(connection_->info().send_mss, 1200);
+  sent_.clear();
+  in({.acknowledgment = 14'601});
+  move();
+  EXPECT_EQ(connection_->info().send_mss, 1200);
+  const auto largest = [this] {
+    send(14'600);
+    flush();
+    uint32_t found = 0;
+    uint32_t end = 0;
+    for (; anything_out(); now_ += std::chrono::milliseconds(1)) {
+      const Out packet = out();
+      const bool cut = (packet.ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0;
+      found = std::max<uint32_t>(found, cut ? packet.segment_size : packet.length);
+      end = std::max(end, packet.sequence + packet.length);
+      in({.acknowledgment = end});
+    }
+    return found;
+  };
+  EXPECT_EQ(largest(), 1200u);
+  run(std::chrono::seconds(61));
+  EXPECT_EQ(largest(), 1460u);
+}
+
 TEST_F(Export, TimestampsDoNotGoBack) {
   SegmentOptions options = syn_options();
   options.has_timestamp = true;
