@@ -165,7 +165,9 @@ Seq Core::initial_sequence(const packet::Endpoint& local, const packet::Endpoint
 
 uint32_t Core::timestamp_offset(const packet::Endpoint& local,
                                 const packet::Endpoint& remote) const {
-  return static_cast<uint32_t>(packet::siphash(secrets.timestamp, packet::Tuple{local, remote}));
+  // An offset is no secret that guards anything: it keeps hosts apart (RFC 7323 section 5.4).
+  return static_cast<uint32_t>(
+      packet::siphash<packet::SipHash13>(secrets.timestamp, packet::Tuple{local, remote}));
 }
 
 uint32_t Core::fetch_connection(uint64_t key, bool data) const {
