@@ -22,7 +22,7 @@ using hbone::test::Node;
 using test::pools;
 
 constexpr uint32_t kPiece = 16u << 10;
-constexpr unsigned kWarmUp = 200;  // round trips, until windows are open
+constexpr unsigned kWarmUp = 1000;  // round trips, until windows are open
 
 // Fills its tunnel whenever there is room.
 class Bulk final : public relay::Observer {

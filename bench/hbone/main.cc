@@ -22,7 +22,7 @@ constexpr Shape kShapes[] = {
 };
 
 constexpr unsigned kBulks = 10;
-constexpr double kVirtualSeconds = 2;
+constexpr double kVirtualSeconds = 4;
 constexpr Path kPaths[] = {
     {"10 Gbit/s, 100 us, queue 128 KB", std::chrono::microseconds(50), 10'000'000'000, 128u << 10},
     {"1 Gbit/s, 1 ms, queue 256 KB", std::chrono::microseconds(500), 1'000'000'000, 256u << 10},

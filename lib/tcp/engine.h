@@ -58,7 +58,7 @@ struct Config {
   uint32_t max_receive_buffer = 4 << 20;
   uint32_t send_buffer = 256 << 10;
   uint32_t max_send_buffer = 4 << 20;
-  uint32_t short_queue = 64 << 10;  // most at once, of a connection with that option
+  uint32_t short_queue = 256 << 10;  // most at once, of a connection with that option
   // What all connections' queues may occupy: received data counted as the buffers it lies in, data
   // to be sent as its bytes. A connection's window and send limit are at most an eighth of what is
   // left, so that a few may have much and many share what there is; over the budget nothing more is

@@ -422,6 +422,8 @@ TEST_F(Sending, RoomThatALossTookIsToldWhenItReturns) {
 
 TEST_F(Sending, AShortQueueTakesLittleMoreThanTheWindowsLetGo) {
   constexpr uint32_t kReserve = 16 << 10;
+  config_.short_queue = 64 << 10;
+  make_engine();
   open_passive(scaled_syn(8));
   connection_->set_short_queue(true);
   const uint32_t window = connection_->info().congestion_window;
