@@ -7,8 +7,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include <rte_eal.h>
-
+#include "eal.h"
 #include "h2/connection.h"
 #include "support/pools.h"
 
@@ -82,21 +81,9 @@ void drain(h2::Connection& connection) {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerInitialize(int*, char*** argv) {
-  const char* args[] = {(*argv)[0],
-                        "--no-huge",
-                        "-m",
-                        "256",
-                        "--no-pci",
-                        "--no-telemetry",
-                        "--no-shconf",
-                        "-l",
-                        "0",
-                        "--log-level=3",
-                        "--file-prefix=fuzz_h2_frames"};
-  std::vector<char*> copy;
-  for (const char* arg : args) copy.push_back(const_cast<char*>(arg));
-  return rte_eal_init(static_cast<int>(copy.size()), copy.data()) < 0 ? 1 : 0;
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  fuzz::start_eal();
+  return 0;
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {

@@ -13,8 +13,7 @@
 #include <random>
 #include <vector>
 
-#include <rte_eal.h>
-
+#include "eal.h"
 #include "packet/headers.h"
 #include "packet/parse.h"
 #include "support/pools.h"
@@ -173,6 +172,8 @@ class Peer final : public tcp::Output, public tcp::Handler {
   void watch_streams(rte_mbuf* packet, const packet::Tcp& header) {
     const bool syn = (header.flags & packet::Tcp::kSyn) != 0;
     if (syn) first_sent_ = header.sequence.get() + 1;
+    // A peer whose SYN is held may begin anew with another number.
+    if (syn && (header.flags & packet::Tcp::kAck) != 0) start_reading(header.acknowledgment.get());
     if (!reading_ && connection_ != nullptr && (header.flags & packet::Tcp::kAck) != 0 &&
         (header.flags & packet::Tcp::kRst) == 0 && !connection_->peer_closed()) {
       const auto received = static_cast<uint32_t>(connection_->info().bytes_received);
@@ -359,11 +360,7 @@ class Peer final : public tcp::Output, public tcp::Handler {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  const char* args[] = {"fuzz_tcp_engine", "--no-huge",      "-m",          "256",
-                        "--no-pci",        "--no-telemetry", "--no-shconf", "--log-level=3"};
-  std::vector<char*> eal;
-  for (const char* arg : args) eal.push_back(const_cast<char*>(arg));
-  if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) abort();
+  fuzz::start_eal();
   test::pools();
   return 0;
 }

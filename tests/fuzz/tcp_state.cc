@@ -9,8 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include <rte_eal.h>
-
+#include "eal.h"
 #include "support/pools.h"
 #include "tcp/engine.h"
 #include "tcp/state.h"
@@ -58,11 +57,7 @@ void live(const std::vector<uint8_t>& bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  const char* args[] = {"fuzz_tcp_state", "--no-huge",      "-m",          "256",
-                        "--no-pci",       "--no-telemetry", "--no-shconf", "--log-level=3"};
-  std::vector<char*> eal;
-  for (const char* arg : args) eal.push_back(const_cast<char*>(arg));
-  if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) abort();
+  fuzz::start_eal();
   test::pools();
   return 0;
 }

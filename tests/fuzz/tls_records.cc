@@ -9,13 +9,11 @@
 // Oracle: the plaintext is a prefix of the application data that was sealed.
 #include <algorithm>
 #include <cstdlib>
-#include <string>
-#include <unistd.h>
 #include <vector>
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
+#include "eal.h"
 #include "packet/endian.h"
 #include "support/pools.h"
 #include "tls/gcm.h"
@@ -123,13 +121,7 @@ packet::Chain to_segments(const uint8_t* bytes, size_t size, size_t segment) {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  std::string prefix = "--file-prefix=fuzz_tls_" + std::to_string(getpid());
-  std::vector<std::string> arguments = {
-      "fuzz",           "--no-huge",     "-m",  "256", "--no-pci", "--no-shconf",
-      "--no-telemetry", "--log-level=3", prefix};
-  std::vector<char*> eal;
-  for (std::string& argument : arguments) eal.push_back(argument.data());
-  if (rte_eal_init(static_cast<int>(eal.size()), eal.data()) < 0) abort();
+  fuzz::start_eal();
   wire_pool = rte_pktmbuf_pool_create("wire", 4095, 0, 0, packet::kSmallRoom + packet::kHeadroom,
                                       SOCKET_ID_ANY);
   if (wire_pool == nullptr) abort();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 #include <fmt/format.h>
-#include <random>
 
+#include "sim/dice.h"
 #include "sim/gateway_world.h"
 
 namespace isthmus::sim {
@@ -29,16 +29,6 @@ constexpr Relation kRelations[] = {
 };
 // The first ones go through the tunnel: most flows do.
 constexpr size_t kTunnelled = 4;
-
-class Dice {
- public:
-  explicit Dice(uint64_t seed) : random_(seed) {}
-  uint64_t upto(uint64_t n) { return random_() % (n + 1); }
-  bool one_in(uint64_t n) { return random_() % n == 0; }
-
- private:
-  std::mt19937_64 random_;
-};
 
 Behaviour random_behaviour(Dice& dice, bool server) {
   Behaviour user;

@@ -4,19 +4,14 @@
 // connection reports an error, and afterwards nothing is left. ISTHMUS_SEEDS=N runs seeds 1..N;
 // ISTHMUS_SEED=S replays one and prints its packets.
 #include <chrono>
-#include <cstdlib>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "sim/dice.h"
 #include "sim/gateway_world.h"
 
 namespace isthmus::sim {
 namespace {
-
-uint64_t number(const char* variable, uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 TEST(Gateways, EveryByteOnceAndInOrderOrAnError) {
   if (const uint64_t seed = number("ISTHMUS_SEED", 0); seed != 0) {

@@ -3,22 +3,11 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "sim/dice.h"
 #include "sim/tcp_run.h"
 
 namespace isthmus::sim {
 namespace {
-
-class Dice {
- public:
-  explicit Dice(uint64_t seed) : random_(seed) {}
-  uint64_t upto(uint64_t n) { return random_() % (n + 1); }
-  bool one_in(uint64_t n) { return random_() % n == 0; }
-  // Up to the largest, in steps of a thousandth of it.
-  double share(double largest) { return largest * 0.001 * static_cast<double>(upto(1000)); }
-
- private:
-  std::mt19937_64 random_;
-};
 
 // One kind of loss, or several, or none.
 void lose(Dice& dice, LinkModel& link) {

@@ -4,19 +4,14 @@
 // misbehave, by seed: 1,500 of them, 10,000 where ISTHMUS_LONG is set. ISTHMUS_SEEDS=N runs
 // seeds 1..N; ISTHMUS_SEED=S replays one, prints its packets and writes them to sim_tcp-S.pcap in
 // the working directory.
-#include <cstdlib>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "sim/dice.h"
 #include "sim/tcp_run.h"
 
 namespace isthmus::sim {
 namespace {
-
-uint64_t number(const char* variable, uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 TEST(Transfer, EveryByteOnceAndInOrderOrAnError) {
   if (const uint64_t seed = number("ISTHMUS_SEED", 0); seed != 0) {
