@@ -22,7 +22,7 @@ using hbone::test::Node;
 using test::pools;
 
 constexpr uint32_t kPiece = 16u << 10;
-constexpr unsigned kWarmUp = 1000;  // round trips, until windows are open
+constexpr size_t kWarmUp = 1000;  // round trips, until windows are open; a half of fewer
 
 // Fills its tunnel whenever there is room.
 class Bulk final : public relay::Observer {
@@ -78,7 +78,7 @@ class Ping final : public relay::Observer {
   }
   void on_readable(relay::Leg& leg) override {
     leg.read(leg.readable());
-    if (++trips_ > kWarmUp) times.push_back(clock_() - sent_);
+    times.push_back(clock_() - sent_);
     send(leg);
   }
   void on_writable(relay::Leg&) override {}
@@ -94,7 +94,6 @@ class Ping final : public relay::Observer {
   }
   std::function<double()> clock_;
   double sent_ = 0;
-  unsigned trips_ = 0;
 };
 
 // One tunnel for the byte and one for each bulk stream, on one connection.
@@ -117,19 +116,26 @@ class Rig {
     ping_.start(*pair.opener.results[0].tunnel);
   }
   ~Rig() {
-    for (auto& each : pair.opener.results) each.tunnel->observe(nullptr);
+    stop();
     for (auto& each : pair.service.accepted) each.tunnel->observe(nullptr);
   }
+  // Nothing new is sent.
+  void stop() {
+    for (auto& each : pair.opener.results) each.tunnel->observe(nullptr);
+  }
   Latency result(double seconds) {
-    std::sort(ping_.times.begin(), ping_.times.end());
+    const size_t warm = std::min(kWarmUp, ping_.times.size() / 2);
+    std::vector<double> times(ping_.times.begin() + static_cast<ptrdiff_t>(warm),
+                              ping_.times.end());
+    require(!times.empty(), "no byte came back");
+    std::sort(times.begin(), times.end());
     const auto at = [&](double part) {
-      return ping_.times.at(static_cast<size_t>(part * static_cast<double>(ping_.times.size())));
+      return times.at(static_cast<size_t>(part * static_cast<double>(times.size())));
     };
     uint64_t taken = 0;
     for (size_t i = 1; i < far_.size(); ++i) taken += far_[i].taken;
     return {at(0.5), at(0.99), static_cast<double>(taken) / seconds};
   }
-  size_t measured() const { return ping_.times.size(); }
 
   hbone::test::Pair pair;
 
@@ -176,9 +182,14 @@ Latency latency_on_path(const Path& path, unsigned bulks, double seconds) {
   const timer::Instant end = scheduler.now() + span;
   while (scheduler.now() < end && scheduler.step()) {
   }
-  // What is on its way stays there: the rig ends by its own wire.
+  const Latency result = rig.result(seconds);
+  // What is on its way arrives, or is lost and sent again: the rig ends without anything.
+  rig.stop();
+  const timer::Instant quiet = scheduler.now() + std::chrono::seconds(5);
+  while (scheduler.now() < quiet && scheduler.step()) {
+  }
   rig.pair.now = scheduler.now();
-  return rig.result(seconds);
+  return result;
 }
 
 Latency latency_on_core(unsigned bulks, double seconds) {

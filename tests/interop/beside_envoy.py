@@ -59,6 +59,7 @@ class BesideEnvoy:
         self.netns: dict[plan.Pod, Namespace] = bare.pods | kernel.pods
         fabric = Fabric(lab)
         fabric.join(kernel)
+        self.network = fabric.netns
         underlay = fabric.join_bare(bare)
         certificates.issue(lab.state / "certs", (AMBIENT, SIDECAR))
         (lab.state / "mesh.yaml").write_text(yaml.dump(mesh.open_model((AMBIENT, SIDECAR), ())))
