@@ -22,9 +22,10 @@ nghttp2_nv never_indexed(const Field& field) {
 }  // namespace
 
 Connection::Connection(Context& context, const Options& options, Handler& handler)
-    : context_(context), handler_(handler), options_(options) {
+    : context_(context), handler_(handler), options_(options), window_(options.connection_window) {
   assert(options_.max_streams <= kMaxStreams);
   assert(options_.stream_window >= kDefaultWindow && options_.connection_window >= kDefaultWindow);
+  assert(options_.largest_window < 1u << 30);
 }
 
 Connection::~Connection() {
@@ -203,8 +204,32 @@ packet::Chain Connection::read(Stream& stream, uint32_t max) {
   const auto owed = static_cast<uint32_t>(std::min<uint64_t>(n, withheld_));
   withheld_ -= owed;
   credit_connection(owed);
+  grow_windows(n);
   credit_stream(stream, n);
   return bytes;
+}
+
+// Twice what is read in a round trip, or at once: then the sender is not held back while its credit
+// is on the way. Looked at when so much has been read that the window might be short; not while
+// readers are slow altogether.
+void Connection::grow_windows(uint32_t read) {
+  if (round_trip_ == timer::Duration()) return;
+  read_ += read;
+  if (2 * read_ <= window_) return;
+  const timer::Duration round =
+      std::max<timer::Duration>(round_trip_, std::chrono::milliseconds(1));
+  const timer::Duration elapsed = now_ - read_since_;
+  if (elapsed < round) return;
+  const uint64_t in_round =
+      read_ * static_cast<uint64_t>(round.count()) / static_cast<uint64_t>(elapsed.count());
+  const uint64_t wanted =
+      std::min<uint64_t>(2 * std::max<uint64_t>(in_round, read), options_.largest_window);
+  if (wanted > window_ && context_.received_ <= context_.receive_budget_ / 2) {
+    credit_connection(static_cast<uint32_t>(wanted) - window_);
+    window_ = static_cast<uint32_t>(wanted);
+  }
+  read_ = 0;
+  read_since_ = now_;
 }
 
 void Connection::forget(Stream& stream, uint64_t occupied) {
@@ -230,6 +255,11 @@ void Connection::credit_connection(uint32_t bytes) {
 void Connection::credit_stream(Stream& stream, uint32_t bytes) {
   if (stream.end_received_ || stream.reset_) return;
   stream.credit_ += bytes;
+  // What the connection has grown by, a stream that is read may have, too.
+  const int64_t window = int64_t{options_.stream_window} + window_ - options_.connection_window;
+  const int64_t granted =
+      int64_t{stream.receive_window_} + stream.credit_ + stream.received_.size();
+  if (granted < window) stream.credit_ += static_cast<uint32_t>(window - granted);
   // Half a window at once: Envoy closes connections for too many updates.
   if (stream.credit_ >= options_.stream_window / 2) mark(stream, Stream::kWindowUpdate);
 }

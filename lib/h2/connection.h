@@ -27,8 +27,10 @@ enum class Role : uint8_t { client, server };
 struct Options {
   Role role = Role::server;
   uint16_t max_streams = 100;         // at once, accepted or opened; at most kMaxStreams
-  uint32_t stream_window = 1u << 20;  // bytes, 65,535 or more
+  uint32_t stream_window = 1u << 20;  // bytes, 65,535 or more: at the start
   uint32_t connection_window = 1u << 20;
+  // Up to here both grow to twice what is read in a round trip; less than 2^30.
+  uint32_t largest_window = 4u << 20;
   uint32_t send_queue = 256u << 10;   // bytes that a stream takes before DATA goes out
   uint16_t non_connect_status = 404;  // Istio 1.18: 404; today's: 400
   timer::Duration settings_timeout = std::chrono::seconds(10);  // SETTINGS to its ACK
@@ -85,6 +87,8 @@ class Connection {
   // Takes plaintext from the front of bytes, cut anyhow; what is left, when blocked or no_buffer,
   // is to be offered again.
   ReceiveStatus receive(packet::Chain& bytes, timer::Instant now);
+  // To the peer and back, as the transport knows it. Zero, which it is until told: windows stay.
+  void set_round_trip(timer::Duration round_trip) { round_trip_ = round_trip; }
   // The time for timeouts and liveness; call at deadline() or later.
   void advance(timer::Instant now);
   timer::Instant deadline() const;
@@ -207,6 +211,7 @@ class Connection {
   bool spend(Budget& budget, Rate rate, stats::Reason reason);
   bool spend_ignored();
   void credit_connection(uint32_t bytes);
+  void grow_windows(uint32_t read);
   bool is_idle(uint32_t id) const;
 
   // header_block.cc: HEADERS with their CONTINUATIONs, complete.
@@ -271,6 +276,10 @@ class Connection {
   uint32_t credit_ = 0;                      // freed, not announced yet
   uint64_t occupied_ = 0;                    // memory that the streams hold for what is unread
   uint64_t withheld_ = 0;                    // received above the worker's budget, no credit yet
+  uint32_t window_;                          // that receive_window_ and credit_ are part of
+  uint64_t read_ = 0;                        // since read_since_
+  timer::Instant read_since_{};
+  timer::Duration round_trip_{};
   std::array<uint8_t, kFrameHeaderSize> header_;
   std::array<uint8_t, 8> prefix_;
   uint8_t header_used_ = 0;

@@ -244,6 +244,7 @@ void Transport::receive() {
 // False when HTTP/2 does not take everything.
 bool Transport::receive_h2() {
   if (plaintext_.empty()) return true;
+  h2_->set_round_trip(tcp_->round_trip());
   switch (h2_->receive(plaintext_, engine_->now_)) {
     case h2::ReceiveStatus::ok:
       // The peer's SETTINGS may be what they wait for.

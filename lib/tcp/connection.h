@@ -83,6 +83,8 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void refuse();
 
   Failure failure() const;
+  // Smoothed; zero before the first measurement.
+  timer::Duration round_trip() const { return timer::Duration(rtt_.smoothed()); }
   // now: for ages and deadlines; without it, when the engine was last called.
   Info info() const;
   Info info(timer::Instant now) const;

@@ -299,6 +299,63 @@ TEST_F(Server, Section69CreditFollowsTheReaderHalfAWindowAtATime) {
   EXPECT_EQ(update.number(), 550'000u);
 }
 
+// A peer that always fills what it is given, and a reader that takes so much a round trip.
+struct Filler {
+  End& end;
+  Peer& peer;
+  int64_t connection = 1 << 20;
+  int64_t stream = 1 << 20;
+
+  // What the peer may send once everything was read.
+  int64_t round(uint32_t read, timer::Duration round_trip) {
+    int64_t left = std::min(connection, stream);
+    connection -= left;
+    stream -= left;
+    for (; left > 0; left -= 16'384) {
+      peer.send(frame(FrameType::data, 0, 1, Bytes(std::min<int64_t>(left, 16'384))));
+    }
+    end.now += round_trip;
+    peer.send(frame(FrameType::ping, kAck, 0, Bytes(8)));  // tells it the time
+    end.read(*end.seen(1).stream, read);
+    for (const Frame& each : peer.receive()) {
+      if (!each.is(FrameType::window_update)) continue;
+      (each.stream == 0 ? connection : stream) += each.number();
+    }
+    return std::min(connection, stream) + end.seen(1).stream->readable();
+  }
+};
+
+TEST_F(Server, WindowsGrowToTwiceWhatIsReadInARoundTrip) {
+  constexpr auto kRoundTrip = std::chrono::milliseconds(50);
+  end->set_round_trip(kRoundTrip);
+  peer.send(peer.connect(1));
+  Filler filler{end, peer};
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_LE(filler.round(UINT32_MAX, kRoundTrip), 4 << 20) << "the largest that is asked for";
+  }
+  EXPECT_EQ(filler.stream, 4 << 20);
+  EXPECT_EQ(filler.connection, 4 << 20);
+  EXPECT_FALSE(end->closed());
+}
+
+TEST_F(Server, WindowsStayForAReaderThatIsSlowerThanTheyAllow) {
+  constexpr auto kRoundTrip = std::chrono::milliseconds(50);
+  end->set_round_trip(kRoundTrip);
+  peer.send(peer.connect(1));
+  Filler filler{end, peer};
+  for (int i = 0; i < 50; ++i) EXPECT_LE(filler.round(400'000, kRoundTrip), 1 << 20);
+}
+
+TEST_F(Server, WindowsStayWhileTheRoundTripIsUnknownOrShort) {
+  peer.send(peer.connect(1));
+  Filler filler{end, peer};
+  for (int i = 0; i < 8; ++i) filler.round(UINT32_MAX, std::chrono::milliseconds(50));
+  EXPECT_LE(filler.stream, 1 << 20);
+  end->set_round_trip(std::chrono::milliseconds(1));
+  for (int i = 0; i < 50; ++i)
+    EXPECT_LE(filler.round(100'000, std::chrono::milliseconds(10)), 1 << 20);
+}
+
 TEST_F(Server, Section55UnknownFramesAndFlagsAreIgnored) {
   peer.send(frame(static_cast<FrameType>(0xee), 0xff, 3, Bytes(100)));
   peer.send(peer.connect(1));
