@@ -17,6 +17,9 @@ constexpr uint16_t kDefaultMssV6 = 1220;
 // A peer that asks for less makes headers of us (CVE-2019-11479).
 constexpr uint16_t kMssFloor = 216;
 constexpr uint8_t kQuickAcks = 8;  // at the start the peer's window opens by our ACKs
+// A long path's: for whoever has only received, and whose handshake measured nothing (a cookie, or
+// a SYN-ACK that was repeated). Too short a round would see a part of what comes in one.
+constexpr uint32_t kUnmeasuredRound = 100'000;  // microseconds
 
 uint16_t header_bytes(const packet::Endpoint& local) {
   return local.address.is_v4() ? 40 : 60;
@@ -150,6 +153,7 @@ void Connection::take_syn_options(const SegmentOptions& options) {
   // MUST-16: the peer's MSS and our path, less the options of every segment.
   const uint16_t sendable = std::min(peer_mss_, receive_mss_);
   mss_ = static_cast<uint16_t>(sendable - (timestamps_ ? kTimestampBytes : 0));
+  full_mss_ = 0;  // what an ICMP error made of the assumption that this replaces
   congestion_.start(options_.congestion, mss_, core_->config.max_send_buffer);
 }
 
@@ -341,7 +345,7 @@ void Connection::grow_receive_buffer(uint32_t taken) {
   taken_ += taken;
   const auto buffer_for = [this](uint64_t bytes) { return 2 * bytes + 16ull * receive_mss_; };
   if (buffer_for(taken_) <= receive_buffer_) return;
-  const uint32_t round = std::max(rtt_.smoothed(), 1000u);
+  const uint32_t round = rtt_.smoothed() != 0 ? std::max(rtt_.smoothed(), 1000u) : kUnmeasuredRound;
   const uint32_t elapsed = micros(core_->now) - taken_since_;
   if (elapsed < round) return;
   const uint64_t wanted = buffer_for(std::max<uint64_t>(taken, uint64_t{taken_} * round / elapsed));

@@ -168,6 +168,33 @@ TEST_F(Cookies, TheValidatedAckOpensTheConnectionWithEverythingThatWasOffered) {
   EXPECT_EQ(data.options.echo, 8000u);
 }
 
+// An upload over a long path, read in the small bursts in which it comes.
+TEST_F(Cookies, ReceiveBufferGrowsWhereNoRoundTripWasMeasured) {
+  crowd();
+  arrive(syn(everything()));
+  In ack;
+  ack.options.has_timestamp = true;
+  ack.options.timestamp = 5000;
+  ack.options.echo = out().options.timestamp;
+  arrive(ack);
+  ASSERT_NE(connection_, nullptr);
+  uint32_t at = 1;
+  for (unsigned round = 0; round < 12; ++round) {
+    for (uint32_t left = connection_->info().receive_window / 1460; left != 0;) {
+      for (unsigned i = 0; i < 32 && left != 0; ++i, --left, at += 1460) {
+        put({.sequence = at, .length = 1460});
+      }
+      take();
+      flush();
+      run(400us);
+    }
+    run(50ms);
+    sent_.clear();
+  }
+  EXPECT_EQ(connection_->info().rtt, 0u);
+  EXPECT_GT(connection_->info().receive_window, 4 * config_.receive_buffer);
+}
+
 TEST_F(Cookies, WithoutTimestampsOnlyTheMssIsKnownAgain) {
   crowd();
   SegmentOptions offer = everything();

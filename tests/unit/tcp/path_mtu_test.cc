@@ -134,5 +134,25 @@ TEST_F(PathMtu, Rfc1191AnIcmpErrorIsForgottenAfterTenMinutes) {
   sent_.clear();
 }
 
+// Before the SYN-ACK the size is an assumption; what lowered that is nothing to go back to.
+TEST_F(PathMtu, Rfc1191AnIcmpErrorAboutTheSynIsForgottenWithTheAssumption) {
+  connection_ = engine_->connect(local_, remote_, this, options_, now_);
+  flush();
+  EXPECT_EQ(out().flags, "S");
+  engine_->icmp_error(
+      {.tuple = {local_, remote_}, .type = 3, .code = 4, .mtu = 576, .sequence = iss_}, now_);
+  now_ += 20ms;
+  in({.flags = "SA", .sequence = 0, .options = sack_syn()});
+  sent_.clear();
+  run(11min);
+  uint32_t acked = 1;
+  for (int i = 0; i < 3; ++i) {
+    send(10'000);
+    EXPECT_EQ(pass(acked), 1460u);
+  }
+  EXPECT_EQ(connection_->info().send_mss, 1460);
+  sent_.clear();
+}
+
 }  // namespace
 }  // namespace isthmus::tcp
