@@ -26,6 +26,7 @@ constexpr unsigned kFlows = 1000;
 constexpr unsigned kRounds = 3'000;
 constexpr unsigned kTurn = 10;           // rounds without and with flood
 constexpr unsigned kRound = 8 * kBurst;  // segments, so that no burst is cut short
+constexpr unsigned kPieces = 16;  // of a round: SYNs come behind each, so that bursts are mixed
 constexpr uint32_t kSegment = 1448;
 constexpr uint8_t kFloodNetwork = 20;
 
@@ -92,7 +93,7 @@ struct Result {
   unsigned mbufs = 0;
 };
 
-// `syns` SYNs among the segments of each round.
+// `syns` SYNs among the segments of each round, a multiple of kPieces.
 Result run(const packet::Pools& pools, unsigned syns) {
   tcp::Config config;
   config.max_connections = 16'384;
@@ -128,8 +129,8 @@ Result run(const packet::Pools& pools, unsigned syns) {
   Meter flooded;
   Result result;
   size_t next = 0;
-  for (unsigned i = 0; i < kRounds; ++i) {
-    for (unsigned j = 0; j < kRound; ++j) {
+  const auto send_piece = [&] {
+    for (unsigned j = 0; j < kRound / kPieces; ++j) {
       packet::Chain chain;
       rte_mbuf* segment = rte_pktmbuf_alloc(pools.small);
       if (segment == nullptr) break;
@@ -138,10 +139,15 @@ Result run(const packet::Pools& pools, unsigned syns) {
       flows[next]->send(std::move(chain));
       if (++next == flows.size()) next = 0;
     }
+    client.flush();
+  };
+  for (unsigned i = 0; i < kRounds; ++i) {
     // In turns, so that both meet the machine in the same mood.
     const bool calm = i / kTurn % 2 == 0;
-    if (!calm) flood.put(to_server, syns);
-    client.flush();
+    for (unsigned j = 0; j < kPieces; ++j) {
+      send_piece();
+      if (!calm) flood.put(to_server, syns / kPieces);
+    }
     settle(calm ? &quiet : &flooded);
   }
   result.quiet = quiet.per_item();
