@@ -91,12 +91,17 @@ std::vector<Connection*> connect_all(Rig& rig, unsigned count, tcp::Handler& han
   return made;
 }
 
-// The next one of those that take turns; memory is asked for one some places on, as a user does
-// that has work for a burst of connections.
-Connection& in_turn(const std::vector<Connection*>& connections, size_t& next) {
-  constexpr size_t kAhead = 8;
+// A user that has work for a burst of connections asks memory for one so many places on. The
+// gateway's rooms don't: they send on whatever connection what they have read belongs to.
+constexpr size_t kAhead = 8;
+constexpr size_t kUnasked = 0;
+
+// The next one of those that take turns.
+Connection& in_turn(const std::vector<Connection*>& connections, size_t& next, size_t ahead) {
   Connection& connection = *connections[next];
-  connections[next + kAhead < connections.size() ? next + kAhead : 0]->prefetch();
+  if (ahead != kUnasked) {
+    connections[next + ahead < connections.size() ? next + ahead : 0]->prefetch();
+  }
   if (++next == connections.size()) next = 0;
   return connection;
 }
@@ -130,7 +135,7 @@ struct SegmentCost {
 
 // `segments` segments of `bytes`, each on another connection than the one before, 32 at a time.
 SegmentCost measure_segments(const packet::Pools& pools, unsigned connections, uint32_t bytes,
-                             unsigned segments) {
+                             unsigned segments, size_t ahead = kAhead) {
   Rig rig(pools, connections);
   Sink source;
   Sink sink;
@@ -146,7 +151,7 @@ SegmentCost measure_segments(const packet::Pools& pools, unsigned connections, u
     for (unsigned i = 0; i < kBurst;) {
       const uint64_t start = rte_rdtsc();
       for (unsigned j = 0; j < at_once; ++j, ++i) {
-        in_turn(made, next).send(std::move(chains[i]));
+        in_turn(made, next, ahead).send(std::move(chains[i]));
       }
       rig.client.flush();
       cycles += rte_rdtsc() - start;
@@ -204,6 +209,14 @@ void print_segments(const packet::Pools& pools, uint32_t bytes,
   }
 }
 
+void print_unasked(const packet::Pools& pools, unsigned connections) {
+  const SegmentCost cost = measure_segments(pools, connections, 1448, 400'000, kUnasked);
+  printf(
+      "  %u connections of which none is asked for ahead, as the gateway sends: %.0f cycles a "
+      "segment sent (%.0f + %.0f)\n",
+      connections, cost.sent, cost.queue, cost.sent - cost.queue);
+}
+
 // Answers each byte with a byte.
 struct Answerer : tcp::Handler {
   explicit Answerer(const packet::Pools& mempools) : pools(mempools) {}
@@ -242,7 +255,7 @@ void print_transactions(const packet::Pools& pools, unsigned connections) {
     std::array<packet::Chain, kBurst> chains;
     for (auto& chain : chains) chain = payload(pools, 1);
     const uint64_t start = rte_rdtsc();
-    for (auto& chain : chains) in_turn(made, next).send(std::move(chain));
+    for (auto& chain : chains) in_turn(made, next, kAhead).send(std::move(chain));
     rig.client.flush();
     asking.add(rte_rdtsc() - start, kBurst);
     rig.exchange();
@@ -342,11 +355,15 @@ void run(const std::vector<unsigned>& counts) {
   const packet::Pools pools = make_pools("bench", 32'767, 8191, 32'767);
   puts(
       "Cycles for each segment; in brackets parse + input + flush, and send + its ACKs. Growth is "
-      "from one connection.\n"
+      "from one connection; the\n"
+      "sender asks memory for each connection some places ahead.\n"
       "    bytes connections received (target 350)   growth  sent (target 400)   growth  "
       "tx free   ACKs");
   const std::vector<unsigned> all = {1, 10'000, 100'000};
   print_segments(pools, 1448, counts.empty() ? all : counts);
+  for (const unsigned connections : counts.empty() ? std::vector<unsigned>{10'000} : counts) {
+    print_unasked(pools, connections);
+  }
   if (!counts.empty()) return;
   print_segments(pools, 44 * 1448, all);
   print_transactions(pools, 10'000);
