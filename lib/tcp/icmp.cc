@@ -9,8 +9,6 @@
 namespace isthmus::tcp {
 namespace {
 
-// The smallest path MTU that is believed (RFC 5927 section 7.2; RFC 8200 section 5).
-
 enum class Meaning : uint8_t { ignored, soft, hard, too_big };
 
 Meaning meaning(const IcmpError& error) {
