@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint32_t kMaxWindow = UINT32_C(1) << 30;  // RFC 7323 section 2.3
 constexpr uint16_t kSmallestMss = 64;
-constexpr uint32_t kLongestTrial = 3600;    // seconds, until a larger segment is tried
+constexpr uint32_t kLongestTrial = 3600;         // seconds, until a larger segment is tried
 constexpr uint64_t kMaxAge = uint64_t{1} << 50;  // microseconds: 35 years
 
 bool has(const SavedConnection& s, SavedFlag flag) {
