@@ -37,7 +37,7 @@ TEST(SipHash, OneThreeIsWhatPythonComputes) {
       {1, 7541581120933061747}, {7, 3389392686435873370},   {8, 16921169381604339434u},
       {9, 8471974163824919394}, {16, 9904005486622393783u}, {36, 12427562362022931411u}};
   std::array<uint8_t, 36> input;
-  for (uint8_t i = 0; i < input.size(); ++i) input[i] = i;
+  for (size_t i = 0; i < input.size(); ++i) input[i] = static_cast<uint8_t>(i);
   for (const auto& [length, hash] : kVectors) {
     EXPECT_EQ(siphash<SipHash13>(SipKey(), std::span(input).first(length)), hash) << length;
   }
