@@ -35,8 +35,7 @@ bool Connection::stage_control(uint32_t max) {
   control_used_ = static_cast<uint16_t>(control_used_ - n);
   if (control_used_ != 0) return false;
   // Half a window at once, as for streams.
-  if (!closed_ && !starting() && credit_ >= window_ / 2 &&
-      stage_window_update(0, credit_, max)) {
+  if (!closed_ && !starting() && credit_ >= window_ / 2 && stage_window_update(0, credit_, max)) {
     receive_window_ += credit_;
     credit_ = 0;
   }

@@ -105,7 +105,8 @@ bool set_roots(SSL_CTX* context, const std::vector<X509Ptr>& roots) {
 SslContextPtr make_context(Role role, const std::vector<X509Ptr>& roots, bool verify_peer) {
   SslContextPtr context(
       SSL_CTX_new(role == Role::client ? TLS_client_method() : TLS_server_method()));
-  if (context == nullptr || !set_protocol(role, context.get()) || !set_roots(context.get(), roots)) {
+  if (context == nullptr || !set_protocol(role, context.get()) ||
+      !set_roots(context.get(), roots)) {
     return nullptr;
   }
   SSL_CTX_set_verify(
