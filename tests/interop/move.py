@@ -58,9 +58,13 @@ def receive(sock: socket.socket, total: int) -> bytes:
 
 
 def receive_text(sock: socket.socket, size: int) -> bytes:
-    text = sock.recv(size, socket.MSG_WAITALL)
-    if len(text) != size:
-        raise ConnectionError(f"ended after {text!r}")
+    """Exactly so many bytes. MSG_WAITALL would not wait: a socket with a timeout does not block."""
+    text = b""
+    while len(text) < size:
+        piece = sock.recv(size - len(text))
+        if not piece:
+            raise ConnectionError(f"ended after {text!r}")
+        text += piece
     return text
 
 
