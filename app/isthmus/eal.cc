@@ -3,24 +3,31 @@
 #include "eal.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
 #include <initializer_list>
+#include <string_view>
 #include <unistd.h>
 
 namespace isthmus::app {
 namespace {
 
-bool any_free_hugepage() {
+// Of all sizes: directories are named as hugepages-2048kB.
+uint64_t count_free_huge_mb() {
+  constexpr std::string_view kPrefix = "hugepages-";
   std::error_code error;
   const std::filesystem::path sizes = "/sys/kernel/mm/hugepages";
+  uint64_t kilobytes = 0;
   for (const auto& size : std::filesystem::directory_iterator(sizes, error)) {
+    const std::string name = size.path().filename();
     std::ifstream file(size.path() / "free_hugepages");
     uint64_t pages = 0;
-    if (file >> pages && pages > 0) return true;
+    if (!name.starts_with(kPrefix) || !(file >> pages)) continue;
+    kilobytes += pages * std::strtoull(name.c_str() + kPrefix.size(), nullptr, 10);
   }
-  return false;
+  return kilobytes / 1024;
 }
 
 // "--lcores=0@0" and "--lcores 0@0" are "--lcores"; "-l0" and "-l 0" are "-l".
@@ -37,7 +44,7 @@ bool has(const std::vector<std::string>& given, std::initializer_list<const char
 
 Machine Machine::detect() {
   Machine machine;
-  machine.free_hugepages = any_free_hugepage();
+  machine.free_huge_mb = count_free_huge_mb();
   CPU_ZERO(&machine.affinity);
   if (sched_getaffinity(0, sizeof machine.affinity, &machine.affinity) == 0) {
     machine.cpus = static_cast<unsigned>(std::max(1, CPU_COUNT(&machine.affinity)));
@@ -54,7 +61,9 @@ std::vector<std::string> effective_eal_arguments(const std::vector<std::string>&
                                                  const Machine& machine, uint64_t memory_mb) {
   std::vector<std::string> result = given;
   const bool memory_chosen = has(given, {"--in-memory", "--huge-dir", "--legacy-mem"});
-  const bool no_huge = has(given, {"--no-huge"}) || (!memory_chosen && !machine.free_hugepages);
+  // A few that somebody left are worse than none: the pools would not fit.
+  const bool enough = machine.free_huge_mb >= std::max<uint64_t>(memory_mb, 1);
+  const bool no_huge = has(given, {"--no-huge"}) || (!memory_chosen && !enough);
   if (no_huge) {
     if (!has(given, {"--no-huge"})) result.emplace_back("--no-huge");
     if (!has(given, {"-m"})) {

@@ -22,7 +22,8 @@ void describe(CLI::App& app, Options& options) {
   app.formatter(std::make_shared<Formatter>());
   app.footer(
       "EAL arguments as every DPDK program has them. What is not given is chosen: --no-huge where\n"
-      "no hugepage is free, otherwise --in-memory, and a --file-prefix of the process's own.\n"
+      "too few hugepages are free, otherwise --in-memory, and a --file-prefix of the process's "
+      "own.\n"
       "SIGTERM and SIGINT drain and exit (a second one exits at once), SIGHUP reloads the\n"
       "configuration.");
   app.add_option("--config", options.config, "Configuration (YAML)")->type_name("FILE");

@@ -21,9 +21,9 @@ CommandLine parse(std::vector<const char*> arguments) {
   return parse_command_line(static_cast<int>(arguments.size()), arguments.data());
 }
 
-Machine machine(bool hugepages, unsigned cpus) {
+Machine machine(uint64_t huge_mb, unsigned cpus) {
   Machine result{};
-  result.free_hugepages = hugepages;
+  result.free_huge_mb = huge_mb;
   result.cpus = cpus;
   result.process = 7;
   return result;
@@ -66,13 +66,18 @@ TEST(Options, HelpIsNoError) {
 }
 
 TEST(EalArguments, WithoutHugepagesEalRunsWithoutThem) {
-  const auto used = effective_eal_arguments({}, machine(false, 2), 300);
+  const auto used = effective_eal_arguments({}, machine(0, 2), 300);
   EXPECT_THAT(used, ElementsAre("--no-huge", "-m", "300", "--no-shconf", "--no-pci",
                                 "--file-prefix=isthmus_7"));
 }
 
+TEST(EalArguments, TooFewHugepagesAreNone) {
+  EXPECT_THAT(effective_eal_arguments({}, machine(299, 2), 300), Contains("--no-huge"));
+  EXPECT_THAT(effective_eal_arguments({}, machine(300, 2), 300), Not(Contains("--no-huge")));
+}
+
 TEST(EalArguments, WithHugepagesNoFilesAreShared) {
-  const auto used = effective_eal_arguments({}, machine(true, 2), 300);
+  const auto used = effective_eal_arguments({}, machine(1024, 2), 300);
   EXPECT_THAT(used, Contains("--in-memory"));
   EXPECT_THAT(used, Not(Contains("--no-huge")));  // EAL refuses the two together
   EXPECT_THAT(used, Not(Contains("-m")));
@@ -80,17 +85,16 @@ TEST(EalArguments, WithHugepagesNoFilesAreShared) {
 
 TEST(EalArguments, WhatIsGivenStays) {
   const auto used = effective_eal_arguments({"--no-huge", "-m512", "--file-prefix", "mine"},
-                                            machine(true, 2), 300);
+                                            machine(1024, 2), 300);
   EXPECT_THAT(
       used, ElementsAre("--no-huge", "-m512", "--file-prefix", "mine", "--no-shconf", "--no-pci"));
-  EXPECT_THAT(effective_eal_arguments({"--huge-dir=/h"}, machine(false, 2), 300),
+  EXPECT_THAT(effective_eal_arguments({"--huge-dir=/h"}, machine(0, 2), 300),
               Not(Contains("--no-huge")));
 }
 
 TEST(EalArguments, OneCpuStillHasAWorker) {
-  EXPECT_THAT(effective_eal_arguments({}, machine(false, 1), 300),
-              Contains(StartsWith("--lcores")));
-  EXPECT_THAT(effective_eal_arguments({"-l", "0"}, machine(false, 1), 300),
+  EXPECT_THAT(effective_eal_arguments({}, machine(0, 1), 300), Contains(StartsWith("--lcores")));
+  EXPECT_THAT(effective_eal_arguments({"-l", "0"}, machine(0, 1), 300),
               Not(Contains(StartsWith("--lcores"))));
 }
 
