@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// SipHash (Aumasson and Bernstein, 2012): a keyed hash of short inputs that nobody who does not know
-// the key can collide. SipHash-2-4 for what guards something, as TCP's initial sequence numbers (RFC
-// 6528) and cookies, and for all that isn't done for each packet; SipHash-1-3 for the connection
-// table, whose hashes nobody sees, and for the offset of timestamps, which only keeps hosts apart.
+// SipHash (Aumasson and Bernstein, 2012): a keyed hash of short inputs that nobody who does not
+// know the key can collide. SipHash-2-4 for what guards something, as TCP's initial sequence
+// numbers (RFC 6528) and cookies, and for all that isn't done for each packet; SipHash-1-3 for the
+// connection table, whose hashes nobody sees, and for the offset of timestamps, which only keeps
+// hosts apart.
 #pragma once
 
 #include <bit>
