@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "flow/walk.h"
 #include "tls/failure.h"
 
 namespace isthmus::app {
@@ -18,7 +19,7 @@ namespace {
 
 using Format = config::AccessLog::Format;
 using flow::Kind;
-using flow::Record;
+using flow::Report;
 using Json = nlohmann::ordered_json;
 
 constexpr uint32_t kRing = 4096;
@@ -66,26 +67,28 @@ std::string render(const char* level, const char* message, const Json& fields, F
   return line + "\n";
 }
 
-bool is_hbone(const Record& record) {
-  return record.kind == Kind::outbound_hbone || record.kind == Kind::inbound_stream;
+bool is_hbone(const Report& report) {
+  return report.kind == Kind::outbound_hbone || report.kind == Kind::inbound_stream;
 }
 
-bool is_inbound(const Record& record) {
-  return record.capture == capture::Class::inbound_hbone_15008 ||
-         record.capture == capture::Class::inbound_plaintext_15006;
+bool is_inbound(const Report& report) {
+  return report.capture == capture::Class::inbound_hbone_15008 ||
+         report.capture == capture::Class::inbound_plaintext_15006;
 }
 
 // Why it was refused or failed: the reason, and what says more.
-std::string error_of(const Record& record) {
-  const auto& why = stats::info(record.reason);
+std::string error_of(const Report& report, const mesh::Snapshot& mesh) {
+  const auto& why = stats::info(report.reason);
   std::string text = fmt::format("{}.{}: {}", why.room, why.name, why.text);
-  if (!record.policy.empty()) text += fmt::format(", policy {}", record.policy.view());
-  if (record.tls_alert != 0) {
-    text += fmt::format(", TLS alert {} ({})", record.tls_alert,
-                        tls::name_of(static_cast<tls::Alert>(record.tls_alert)));
+  if (report.policy != mesh::kNoName) {
+    text += fmt::format(", policy {}", mesh.name(report.policy));
   }
-  if (record.http_status != 0 && record.http_status != 200) {
-    text += fmt::format(", HTTP status {}", record.http_status);
+  if (report.tls_alert != 0) {
+    text += fmt::format(", TLS alert {} ({})", report.tls_alert,
+                        tls::name_of(static_cast<tls::Alert>(report.tls_alert)));
+  }
+  if (report.http_status != 0 && report.http_status != 200) {
+    text += fmt::format(", HTTP status {}", report.http_status);
   }
   return text;
 }
@@ -114,49 +117,51 @@ class Fields {
   const mesh::Snapshot& mesh_;
 };
 
-void add_destination(Fields& fields, const Record& record, const mesh::Snapshot& mesh) {
-  const bool stream = record.kind == Kind::inbound_stream;
-  const auto& reached = stream ? record.client.destination : record.upstream.destination;
+void add_destination(Fields& fields, const Report& report, const mesh::Snapshot& mesh) {
+  const bool stream = report.kind == Kind::inbound_stream;
+  const auto& reached = stream ? report.client.destination : report.upstream.destination;
   fields.add("dst.addr", reached.to_string());
-  if (is_hbone(record)) fields.add("dst.hbone_addr", record.authority.view());
-  const auto* source = mesh.find_workload(record.client.source.address);
+  if (is_hbone(report)) {
+    fields.add("dst.hbone_addr", flow::authority(report, mesh.hostname(report.authority_service)));
+  }
+  const auto* source = mesh.find_workload(report.client.source.address);
   const auto* service =
-      mesh.find_service(record.client.destination.address,
+      mesh.find_service(report.client.destination.address,
                         source == nullptr ? std::string_view() : source->workload->namespace_);
   if (service != nullptr) fields.add("dst.service", service->service->hostname);
   const auto& workload =
-      record.endpoint.address.is_unspecified() ? reached.address : record.endpoint.address;
-  const auto identity = stream ? mesh.identity(record.destination_identity) : record.peer.view();
-  fields.add_workload("dst", workload, is_hbone(record) ? identity : std::string_view());
+      report.endpoint.address.is_unspecified() ? reached.address : report.endpoint.address;
+  const auto identity = stream ? mesh.identity(report.destination_identity) : report.peer;
+  fields.add_workload("dst", workload, is_hbone(report) ? identity : std::string_view());
 }
 
 }  // namespace
 
-std::string access_line(const Record& record, const mesh::Snapshot& mesh, Format format,
+std::string access_line(const Report& report, const mesh::Snapshot& mesh, Format format,
                         SystemTime at) {
-  const bool failed = record.reason != stats::Reason::count_;
-  if (record.kind == Kind::tunnel && (!failed || !record.peer.empty())) return {};
-  const char* direction = is_inbound(record) ? "inbound" : "outbound";
+  const bool failed = report.reason != stats::Reason::count_;
+  if (report.kind == Kind::tunnel && (!failed || !report.peer.empty())) return {};
+  const char* direction = is_inbound(report) ? "inbound" : "outbound";
   Fields fields(mesh);
-  fields.add("src.addr", record.client.source.to_string());
-  if (record.at[flow::kUpstream] == timer::Instant{}) {  // it never came to be
-    fields.add("dst.addr", record.client.destination.to_string());
+  fields.add("src.addr", report.client.source.to_string());
+  if (!report.at.happened(flow::kUpstream)) {  // it never came to be
+    fields.add("dst.addr", report.client.destination.to_string());
     fields.add("direction", direction);
-    fields.add("error", failed ? error_of(record) : "it ended before it was connected");
+    fields.add("error", failed ? error_of(report, mesh) : "it ended before it was connected");
     return render("warn", "connection failed", fields.json, format, at);
   }
-  const auto identity = record.kind == Kind::inbound_stream ? record.peer.view()
-                                                            : mesh.identity(record.source_identity);
-  fields.add_workload("src", record.client.source.address,
-                      is_hbone(record) ? identity : std::string_view());
-  add_destination(fields, record, mesh);
+  const auto identity =
+      report.kind == Kind::inbound_stream ? report.peer : mesh.identity(report.source_identity);
+  fields.add_workload("src", report.client.source.address,
+                      is_hbone(report) ? identity : std::string_view());
+  add_destination(fields, report, mesh);
   fields.add("direction", direction);
-  fields.json["bytes_sent"] = record.bytes_to_upstream;
-  fields.json["bytes_recv"] = record.bytes_to_client;
-  const auto taken = std::chrono::duration_cast<std::chrono::milliseconds>(
-      record.at[flow::kClosed] - record.at[flow::kCaptured]);
+  fields.json["bytes_sent"] = report.bytes_to_upstream;
+  fields.json["bytes_recv"] = report.bytes_to_client;
+  const auto taken =
+      std::chrono::duration_cast<std::chrono::milliseconds>(report.closed - report.at.captured());
   fields.add("duration", fmt::format("{}ms", taken.count()));
-  if (failed) fields.add("error", error_of(record));
+  if (failed) fields.add("error", error_of(report, mesh));
   return render(failed ? "error" : "info", "connection complete", fields.json, format, at);
 }
 
@@ -178,9 +183,9 @@ void AccessLog::write(const mesh::Snapshot& mesh, timer::Instant now, SystemTime
   uint64_t lost = 0;
   bool wrote = false;
   for (const auto& ring : rings_) {
-    ring->drain([&](const Record& record) {
-      const auto at = wall - (now - record.at[flow::kClosed]);
-      const std::string line = access_line(record, mesh, format_,
+    ring->drain([&](const Report& report) {
+      const auto at = wall - (now - report.closed);
+      const std::string line = access_line(report, mesh, format_,
                                            std::chrono::time_point_cast<SystemTime::duration>(at));
       wrote = std::fwrite(line.data(), 1, line.size(), file_.get()) != 0 || wrote;
     });

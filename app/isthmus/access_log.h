@@ -21,7 +21,7 @@ using SystemTime = std::chrono::system_clock::time_point;
 
 // Empty for what has no line: an HBONE connection that carried streams, which have theirs.
 // at: when the flow ended.
-std::string access_line(const flow::Record& record, const mesh::Snapshot& mesh,
+std::string access_line(const flow::Report& report, const mesh::Snapshot& mesh,
                         config::AccessLog::Format format, SystemTime at);
 // That so many lines were lost.
 std::string lost_line(uint64_t lost, config::AccessLog::Format format, SystemTime at);

@@ -16,6 +16,14 @@ std::string PlanNames::identity(uint32_t id) const {
   return std::string(plan_.mesh->identity(id));
 }
 
+std::string PlanNames::policy(uint32_t name) const {
+  return std::string(plan_.mesh->name(name));
+}
+
+std::string PlanNames::hostname(uint32_t service) const {
+  return std::string(plan_.mesh->hostname(service));
+}
+
 std::string PlanNames::address(const packet::IpAddress& address) const {
   if (const auto* entry = plan_.mesh->find_workload(address); entry != nullptr) {
     return entry->workload->namespace_ + "/" + entry->workload->name;

@@ -17,6 +17,8 @@ class PlanNames final : public flow::Names {
   std::string interface(uint16_t index) const override;
   bool is_pod_interface(uint16_t index) const override;
   std::string identity(uint32_t id) const override;
+  std::string policy(uint32_t name) const override;
+  std::string hostname(uint32_t service) const override;
   // "namespace/name" of the workload or the service there.
   std::string address(const packet::IpAddress& address) const override;
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <fmt/format.h>
 #include <map>
+#include <optional>
 
 #include "flow/walk.h"
 #include "names.h"
@@ -13,8 +14,8 @@
 namespace isthmus::app {
 namespace {
 
-const char* const kMoments[] = {"captured", "decided",    "dialled", "upstream",
-                                "accepted", "first_byte", "closed"};
+const char* const kMoments[] = {"captured", "decided",  "dialled",
+                                "upstream", "accepted", "first_byte"};
 static_assert(std::size(kMoments) == flow::kMomentCount);
 
 std::string reason_text(const flow::Record& record) {
@@ -24,9 +25,9 @@ std::string reason_text(const flow::Record& record) {
 }
 
 // All records of all workers, by id. A flow that closed while it was being copied counts as closed.
-std::map<uint64_t, flow::Record> all_records(Application& application) {
-  std::map<uint64_t, flow::Record> records;
-  std::array<flow::Record, kCopiedAtOnce> some;
+std::map<uint64_t, flow::Report> all_records(Application& application) {
+  std::map<uint64_t, flow::Report> records;
+  std::array<flow::Report, kCopiedAtOnce> some;
   for (const auto& worker : application.workers()) {
     application.on_worker(worker->thread(), [](gateway::Worker& on) { on.refresh_records(); });
     flow::Table::Cursor cursor;
@@ -68,11 +69,14 @@ Json flow_row(const flow::Record& record, const PlanNames& names) {
           {"reason", reason_text(record)}};
 }
 
-Json moments(const flow::Record& record) {
+Json moments(const flow::Report& report) {
   Json list = Json::object();
   for (unsigned i = 0; i < flow::kMomentCount; ++i) {
-    if (record.at[i] == timer::Instant{}) continue;
-    list[kMoments[i]] = (record.at[i] - record.at[flow::kCaptured]).count();
+    const auto moment = static_cast<flow::Moment>(i);
+    if (report.at.happened(moment)) list[kMoments[i]] = report.at.after(moment).count();
+  }
+  if (report.state == flow::State::closed) {
+    list["closed"] = (report.closed - report.at.captured()).count();
   }
   return list;
 }
@@ -93,26 +97,23 @@ Json show_flows(Application& application, const Arguments& arguments) {
 Json show_walk(Application& application, const Arguments& arguments) {
   const uint64_t id = arguments.number("N").value_or(0);
   const auto workers = application.workers();
-  flow::Record record;
-  bool found = false;
+  std::optional<flow::Report> found;
   WorkerStack& owner = *workers[id % workers.size()];
   application.on_worker(owner.thread(), [&](gateway::Worker& worker) {
     worker.refresh_records();
-    if (const flow::Record* live = worker.flows().find(id); live != nullptr) {
-      record = *live;
-      found = true;
-    }
+    found = worker.flows().find(id);
   });
   if (!found) throw CommandError(fmt::format("token '{}': no such flow, or it is too old", id));
+  const flow::Report& record = *found;
   const PlanNames names(application.plan());
   Json value = flow_row(record, names);
   value["title"] = flow::title(record);
   value["in_interface"] = names.interface(record.in_interface);
   value["out_interface"] = names.interface(record.out_interface);
   value["geneve_source"] = record.vni != 0 ? record.geneve_source.to_string() : "";
-  value["authority"] = record.authority.view();
-  value["peer"] = record.peer.view();
-  value["policy"] = record.policy.view();
+  value["authority"] = flow::authority(record, names.hostname(record.authority_service));
+  value["peer"] = record.peer;
+  value["policy"] = names.policy(record.policy);
   value["source_identity"] = names.identity(record.source_identity);
   value["destination_identity"] = names.identity(record.destination_identity);
   value["tunnel"] = record.tunnel;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 // The record of a captured flow: what it was, what became of it and why. Written by the worker that
-// owns the flow, copied out whole for the console and the access log.
+// owns the flow. Every live flow has one, so texts that repeat are held as what names them, and are
+// written out by those who read the copies, for the console and the access log.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +11,8 @@
 #include <string_view>
 
 #include "capture/class.h"
+#include "flow/moments.h"
+#include "mesh/identity.h"
 #include "packet/address.h"
 #include "stats/reason.h"
 #include "timer/time.h"
@@ -28,18 +31,6 @@ enum class Kind : uint8_t {
 };
 
 enum class State : uint8_t { opening, open, closing, closed };
-
-// Moments in a flow's life, in the order in which they usually come.
-enum Moment : uint8_t {
-  kCaptured,   // the SYN, or the CONNECT, arrived
-  kDecided,    // the verdict and the endpoint were chosen
-  kDialled,    // the upstream leg was begun (SYN sent, or a stream asked of the pool)
-  kUpstream,   // the upstream leg is connected (SYN-ACK seen, or 200 received)
-  kAccepted,   // the client was answered (SYN-ACK sent, or 200 sent)
-  kFirstByte,  // the first payload byte towards the client
-  kClosed,
-  kMomentCount
-};
 
 // Text of bounded length without a heap: what does not fit is cut.
 template <unsigned Capacity>
@@ -61,28 +52,40 @@ inline constexpr uint16_t kNoInterface = UINT16_MAX;
 struct Record {
   uint64_t id = 0;  // unique in the process, never 0; id % workers is the owner (Table gives it)
   uint64_t tunnel = 0;  // inbound_stream: id of the record of the tunnel that carries it; 0: none
+  Moments at;
+  std::string_view peer;  // SPIFFE id that the peer proved, as interned: outlives every record
+  uint64_t bytes_to_upstream = 0;
+  uint64_t bytes_to_client = 0;
+  packet::Tuple client;             // client to original destination, as captured
+  packet::Tuple upstream;           // the leg that we originate, as it leaves
+  packet::Endpoint endpoint;        // the chosen workload's address and port
+  packet::Endpoint authority;       // of the CONNECT; port 0: none, or none that could be read
+  packet::IpAddress geneve_source;  // the node that encapsulated the SYN
+  uint32_t vni = 0;                 // the SYN came by Geneve with this VNI; 0: it came plain
+  mesh::NameId authority_service = mesh::kNoName;  // whose hostname the authority had, no address
+  mesh::NameId policy = mesh::kNoName;             // that decided
+  mesh::IdentityId source_identity = mesh::kNoIdentity;
+  mesh::IdentityId destination_identity = mesh::kNoIdentity;
+  stats::Reason reason = stats::Reason::count_;  // why it was refused or failed; count_: it was not
+  uint16_t http_status = 0;                      // of the CONNECT; 0 when there was none
+  uint16_t in_interface = kNoInterface;          // index in the plan: where the SYN came in
+  uint16_t out_interface = kNoInterface;         // where the leg that we originate leaves
   Kind kind = Kind::refused;
   State state = State::opening;
   capture::Class capture = capture::Class::drop;
-  uint8_t tls_alert = 0;                  // sent or received, when the tunnel failed by one
-  uint16_t http_status = 0;               // of the CONNECT; 0 when there was none
-  uint16_t in_interface = kNoInterface;   // index in the plan: where the SYN came in
-  uint16_t out_interface = kNoInterface;  // where the leg that we originate leaves
-  uint32_t vni = 0;                       // the SYN came by Geneve with this VNI; 0: it came plain
-  packet::IpAddress geneve_source;        // the node that encapsulated the SYN
-  packet::Tuple client;                   // client to original destination, as captured
-  packet::Tuple upstream;                 // the leg that we originate, as it leaves
-  packet::Endpoint endpoint;  // the chosen workload's address and port (CONNECT authority)
+  uint8_t tls_alert = 0;  // sent or received, when the tunnel failed by one
   bool through_waypoint = false;
-  uint32_t source_identity = 0;                  // mesh::IdentityId; 0: none
-  uint32_t destination_identity = 0;             // mesh::IdentityId; 0: none
-  stats::Reason reason = stats::Reason::count_;  // why it was refused or failed; count_: it was not
-  ShortText<94> authority;                       // of the CONNECT
-  ShortText<94> peer;                            // SPIFFE id that the peer proved
-  ShortText<62> policy;                          // namespace/name of the policy that denied
-  std::array<timer::Instant, kMomentCount> at{};  // origin: it did not happen
-  uint64_t bytes_to_upstream = 0;
-  uint64_t bytes_to_client = 0;
+};
+// Every live flow has one, and many are idle.
+static_assert(sizeof(Record) <= 256);
+
+// A record as it is copied out.
+struct Report : Record {
+  timer::Instant closed{};  // State::closed
+  // The authority that was refused, as the peer sent it; empty: Record::authority says it.
+  ShortText<94> refused_authority;
+
+  bool has_authority() const { return authority.port != 0 || !refused_authority.empty(); }
 };
 
 }  // namespace isthmus::flow

@@ -15,7 +15,7 @@ Table::Table(unsigned index, unsigned workers, uint32_t live_capacity, uint32_t 
       closed_ids_(std::make_unique<uint64_t[]>(closed_capacity_)),
       free_(std::make_unique<uint32_t[]>(capacity_)),
       records_(std::make_unique<Record[]>(capacity_)),
-      closed_(std::make_unique<Record[]>(closed_capacity_)) {
+      closed_(std::make_unique<Report[]>(closed_capacity_)) {
   // The lowest place is taken first: a table that is mostly empty stays small in the caches.
   for (uint32_t i = 0; i < capacity_; ++i) free_[i] = capacity_ - 1 - i;
 }
@@ -27,17 +27,19 @@ Record* Table::open(timer::Instant now) {
   Record& record = records_[place];
   record = Record{};
   record.id = ++count_ * workers_ + index_;
-  record.at[kCaptured] = now;
+  record.at = Moments(now);
   live_ids_[place] = record.id;
   return &record;
 }
 
-void Table::close(Record* record, timer::Instant now) {
+void Table::close(Record* record, timer::Instant now, std::string_view refused_authority) {
   const auto place = static_cast<uint32_t>(record - records_.get());
   record->state = State::closed;
-  record->at[kClosed] = now;
-  if (log_ != nullptr) log_->push(*record);
-  closed_[closed_next_] = *record;
+  Report& report = closed_[closed_next_];
+  static_cast<Record&>(report) = *record;
+  report.closed = now;
+  report.refused_authority.assign(refused_authority);
+  if (log_ != nullptr) log_->push(report);
   closed_ids_[closed_next_] = record->id;
   closed_next_ = closed_next_ + 1 == closed_capacity_ ? 0 : closed_next_ + 1;
   live_ids_[place] = 0;
@@ -45,17 +47,18 @@ void Table::close(Record* record, timer::Instant now) {
   free_[capacity_ - 1 - live_] = place;
 }
 
-const Record* Table::find(uint64_t id) const {
-  if (id == 0) return nullptr;
+std::optional<Report> Table::find(uint64_t id) const {
+  if (id == 0) return std::nullopt;
   const std::span<const uint64_t> live(live_ids_.get(), capacity_);
   const auto place = std::find(live.begin(), live.end(), id);
-  if (place != live.end()) return &records_[place - live.begin()];
+  if (place != live.end()) return Report{records_[place - live.begin()]};
   const std::span<const uint64_t> closed(closed_ids_.get(), closed_capacity_);
   const auto old = std::find(closed.begin(), closed.end(), id);
-  return old != closed.end() ? &closed_[old - closed.begin()] : nullptr;
+  if (old != closed.end()) return closed_[old - closed.begin()];
+  return std::nullopt;
 }
 
-uint32_t Table::copy(Cursor& cursor, std::span<Record> to, uint32_t limit) const {
+uint32_t Table::copy(Cursor& cursor, std::span<Report> to, uint32_t limit) const {
   uint32_t copied = 0;
   for (uint32_t looked = 0; looked < limit && copied < to.size() && !done(cursor);
        ++looked, ++cursor.next) {
@@ -64,7 +67,7 @@ uint32_t Table::copy(Cursor& cursor, std::span<Record> to, uint32_t limit) const
       if (closed_ids_[place] != 0) to[copied++] = closed_[place];
     } else {
       const uint32_t place = cursor.next - closed_capacity_;
-      if (live_ids_[place] != 0) to[copied++] = records_[place];
+      if (live_ids_[place] != 0) to[copied++] = Report{records_[place]};
     }
   }
   return copied;

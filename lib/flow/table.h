@@ -7,7 +7,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string_view>
 
 #include "flow/log_ring.h"
 #include "flow/record.h"
@@ -28,15 +30,15 @@ class Table {
   // A record with its id, captured now. Null when the table is full; the flow must then be refused.
   // Good until close(); its address does not change.
   Record* open(timer::Instant now);
-  // The flow is over: moves the record to the closed ones, where the oldest gives way, and copies
-  // it to the log.
-  void close(Record* record, timer::Instant now);
+  // The flow is over: its report goes to the closed ones, where the oldest gives way, and to the
+  // log. refused_authority: of a CONNECT that was refused.
+  void close(Record* record, timer::Instant now, std::string_view refused_authority = {});
   // Before the worker starts; null: none. The ring outlives the table's use.
   void log_to(LogRing* log) { log_ = log; }
 
-  // Live or closed; null when it is unknown or has been given up. Linear in the capacity (ids
+  // Live or closed; nothing when it is unknown or has been given up. Linear in the capacity (ids
   // only).
-  const Record* find(uint64_t id) const;
+  std::optional<Report> find(uint64_t id) const;
 
   // Where an iteration stands; a new one starts at the beginning.
   struct Cursor {
@@ -45,7 +47,7 @@ class Table {
   // Copies the next records into `to`: the closed ones, then the live ones. Looks at most at
   // `limit` places. Returns how many it copied; done() says whether any are left. Flows that open
   // or close between two calls may be missed, or be seen live and closed.
-  uint32_t copy(Cursor& cursor, std::span<Record> to, uint32_t limit) const;
+  uint32_t copy(Cursor& cursor, std::span<Report> to, uint32_t limit) const;
   bool done(const Cursor& cursor) const { return cursor.next >= closed_capacity_ + capacity_; }
 
   uint32_t live() const { return live_; }
@@ -66,7 +68,7 @@ class Table {
   std::unique_ptr<uint64_t[]> closed_ids_;  // 0: never used
   std::unique_ptr<uint32_t[]> free_;        // a stack of free places, capacity_ - live_ of them
   std::unique_ptr<Record[]> records_;
-  std::unique_ptr<Record[]> closed_;
+  std::unique_ptr<Report[]> closed_;
 };
 
 }  // namespace isthmus::flow

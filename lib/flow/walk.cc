@@ -9,12 +9,10 @@
 namespace isthmus::flow {
 namespace {
 
-constexpr timer::Instant kUnset{};
-
 // Writes the steps of one record. Each member function adds the steps of one stretch of the way.
 class Walker {
  public:
-  Walker(const Record& record, const Names& names) : r_(record), names_(names) {}
+  Walker(const Report& report, const Names& names) : r_(report), names_(names) {}
 
   std::vector<Step> run() {
     switch (r_.capture) {
@@ -40,12 +38,10 @@ class Walker {
     steps_.push_back({std::move(number), std::move(text)});
   }
 
-  bool happened(Moment moment) const { return r_.at[moment] != kUnset; }
+  bool happened(Moment moment) const { return r_.at.happened(moment); }
+  static std::string at(timer::Duration after) { return fmt::format(" at +{} us", after.count()); }
   // " at +12 us", counted from capture; nothing when it did not happen.
-  std::string when(Moment moment) const {
-    if (!happened(moment)) return "";
-    return fmt::format(" at +{} us", (r_.at[moment] - r_.at[kCaptured]).count());
-  }
+  std::string when(Moment moment) const { return happened(moment) ? at(r_.at.after(moment)) : ""; }
   // "10.0.1.5:80 (default/sleep)"
   std::string named(const packet::Endpoint& endpoint) const {
     const std::string name = names_.address(endpoint.address);
@@ -73,6 +69,9 @@ class Walker {
     const std::string uri = names_.identity(id);
     return uri.empty() ? std::string("no identity") : uri;
   }
+  std::string authority() const {
+    return flow::authority(r_, names_.hostname(r_.authority_service));
+  }
   // A leg that waits for its tunnel has no source port yet.
   static std::string leg(const packet::Tuple& tuple) {
     return tuple.source.port == 0 ? fmt::format("to {}", tuple.destination.to_string())
@@ -80,7 +79,7 @@ class Walker {
   }
   // A flow that was refused keeps what was decided before.
   bool was_hbone() const {
-    return r_.kind == Kind::outbound_hbone || (r_.kind == Kind::refused && !r_.authority.empty());
+    return r_.kind == Kind::outbound_hbone || (r_.kind == Kind::refused && r_.has_authority());
   }
   bool refused_by_upstream() const { return r_.reason == stats::Reason::gateway_upstream_refused; }
   bool has_upstream() const { return r_.upstream != packet::Tuple{}; }
@@ -150,9 +149,9 @@ class Walker {
     std::string text =
         fmt::format("HBONE to {}", r_.through_waypoint ? "the waypoint" : "the peer");
     if (has_upstream()) text += fmt::format(" {}", named(r_.upstream.destination));
-    if (!r_.authority.empty()) text += fmt::format(", CONNECT {}", r_.authority.view());
+    if (r_.has_authority()) text += fmt::format(", CONNECT {}", authority());
     if (!r_.peer.empty()) {
-      text += fmt::format(", it proved {}", r_.peer.view());
+      text += fmt::format(", it proved {}", r_.peer);
     } else if (r_.destination_identity != 0) {
       text += fmt::format(", expected {}", identity(r_.destination_identity));
     }
@@ -188,7 +187,7 @@ class Walker {
 
   void tunnel_side() {
     if (!r_.peer.empty()) {
-      std::string text = fmt::format("TLS: the peer proved {}", r_.peer.view());
+      std::string text = fmt::format("TLS: the peer proved {}", r_.peer);
       if (r_.destination_identity != 0) {
         text += fmt::format("; shown to it: {}", identity(r_.destination_identity));
       }
@@ -198,8 +197,8 @@ class Walker {
       if (happened(kAccepted)) add("(7)(8)", fmt::format("TCP accepted{}", when(kAccepted)));
       return;
     }
-    if (r_.authority.empty()) return;
-    std::string text = fmt::format("CONNECT {}", r_.authority.view());
+    if (!r_.has_authority()) return;
+    std::string text = fmt::format("CONNECT {}", authority());
     if (r_.tunnel != 0) text += fmt::format(" in the tunnel of flow {}", r_.tunnel);
     add("(7)(8)", text);
   }
@@ -239,7 +238,7 @@ class Walker {
       std::string text =
           fmt::format("{}: {} ({}.{})", r_.kind == Kind::refused ? "refused" : "failed", info.text,
                       info.room, info.name);
-      if (!r_.policy.empty()) text += fmt::format(", policy {}", r_.policy.view());
+      if (r_.policy != mesh::kNoName) text += fmt::format(", policy {}", names_.policy(r_.policy));
       if (r_.http_status != 0) text += fmt::format(", HTTP {}", r_.http_status);
       if (r_.tls_alert != 0) text += fmt::format(", TLS alert {}", r_.tls_alert);
       if (r_.source_identity != 0) text += fmt::format(", source {}", identity(r_.source_identity));
@@ -248,11 +247,11 @@ class Walker {
       add("", "refused");
     }
     std::string text = to_string(r_.state);
-    if (r_.state == State::closed) text += when(kClosed);
+    if (r_.state == State::closed) text += at(r_.closed - r_.at.captured());
     add("", text);
   }
 
-  const Record& r_;
+  const Report& r_;
   const Names& names_;
   std::vector<Step> steps_;
 };
@@ -312,8 +311,15 @@ std::string title(const Record& record) {
   return "?";
 }
 
-std::vector<Step> walk(const Record& record, const Names& names) {
-  return Walker(record, names).run();
+std::vector<Step> walk(const Report& report, const Names& names) {
+  return Walker(report, names).run();
+}
+
+std::string authority(const Report& report, std::string_view hostname) {
+  if (!report.refused_authority.empty()) return std::string(report.refused_authority.view());
+  if (report.authority.port == 0) return "";
+  if (report.authority_service == mesh::kNoName) return report.authority.to_string();
+  return fmt::format("{}:{}", hostname, report.authority.port);
 }
 
 }  // namespace isthmus::flow

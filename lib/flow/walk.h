@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "flow/record.h"
@@ -18,6 +19,8 @@ class Names {
   virtual std::string interface(uint16_t index) const = 0;  // "node0"; empty: unknown
   virtual bool is_pod_interface(uint16_t index) const = 0;
   virtual std::string identity(uint32_t id) const = 0;  // SPIFFE URI; empty: none
+  virtual std::string policy(uint32_t name) const = 0;  // "namespace/name"; empty: none
+  virtual std::string hostname(uint32_t service) const = 0;
   virtual std::string address(const packet::IpAddress& address) const = 0;  // "default/sleep"
 
  protected:
@@ -34,6 +37,9 @@ const char* to_string(State state) noexcept;
 
 // Which of the article's paths the record belongs to, as far as this gateway can tell.
 std::string title(const Record& record);
-std::vector<Step> walk(const Record& record, const Names& names);
+std::vector<Step> walk(const Report& report, const Names& names);
+
+// The authority of the flow's CONNECT; empty when there was none. hostname: of authority_service.
+std::string authority(const Report& report, std::string_view hostname);
 
 }  // namespace isthmus::flow

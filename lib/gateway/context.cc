@@ -39,9 +39,10 @@ flow::Record* open_record(Context& context, flow::Kind kind, capture::Class capt
   return record;
 }
 
-void close_record(Context& context, flow::Record* record, stats::Reason reason) {
+void close_record(Context& context, flow::Record* record, stats::Reason reason,
+                  std::string_view refused_authority) {
   if (reason != stats::Reason::count_) record->reason = reason;
-  context.flows.close(record, context.now);
+  context.flows.close(record, context.now, refused_authority);
 }
 
 void fail_record(Context& context, flow::Record* record, stats::Reason reason) {

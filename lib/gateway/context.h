@@ -74,8 +74,9 @@ struct Context {
 flow::Record* open_record(Context& context, flow::Kind kind, capture::Class capture_class,
                           const packet::Tuple& client, const Arrival& arrival);
 // The flow is over; count_ for an orderly end. Counts nothing: a reason from below has been counted
-// there.
-void close_record(Context& context, flow::Record* record, stats::Reason reason);
+// there. refused_authority: of a CONNECT that was refused, as it came.
+void close_record(Context& context, flow::Record* record, stats::Reason reason,
+                  std::string_view refused_authority = {});
 // Likewise, for a reason that is found here: counted.
 void fail_record(Context& context, flow::Record* record, stats::Reason reason);
 

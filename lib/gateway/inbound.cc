@@ -28,7 +28,7 @@ void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
   }
   const packet::IpAddress& pod = syn.tuple.destination.address;
   record->destination_identity = proxy::server_identity(*context_.plan->mesh, pod);
-  record->at[flow::kDecided] = context_.now;
+  record->at.mark(flow::kDecided, context_.now);
   const tls::IdentityPtr local = context_.plan->identity(record->destination_identity);
   if (local == nullptr) {
     context_.reasons.count(Reason::gateway_no_identity);
@@ -43,7 +43,7 @@ void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
     record->kind = flow::Kind::refused;
     return close_record(context_, record, Reason::hbone_transports_full);
   }
-  record->at[flow::kAccepted] = context_.now;
+  record->at.mark(flow::kAccepted, context_.now);
 }
 
 // The reason has been counted.
@@ -64,38 +64,40 @@ void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
   auto* carrier = reinterpret_cast<flow::Record*>(connect.cookie);
   if (carrier->state == flow::State::opening) {
     carrier->state = flow::State::open;
-    if (connect.peer != nullptr) carrier->peer.assign(connect.peer->to_string());
+    if (connect.peer != nullptr) carrier->peer = connect.peer->to_string();
   }
   flow::Record* record =
       open_record(context_, flow::Kind::inbound_stream, capture::Class::inbound_hbone_15008,
                   connect.outer, {carrier->in_interface, carrier->vni, carrier->geneve_source});
-  if (record == nullptr) return refuse(tunnel, nullptr, 503, Reason::gateway_flows_full);
+  if (record == nullptr) return refuse(tunnel, connect, nullptr, 503, Reason::gateway_flows_full);
   record->tunnel = carrier->id;
-  record->authority.assign(connect.authority);
-  record->peer.assign(carrier->peer.view());
+  record->peer = carrier->peer;
 
   proxy::ConnectRequest request;
   request.method = "CONNECT";  // h2 answers the others
   request.authority = connect.authority;
   request.forwarded = connect.forwarded;
-  if (connect.peer != nullptr) request.peer = mesh::Identity::parse(connect.peer->to_string());
+  request.peer = mesh::Identity::parse(record->peer);
   request.source = connect.outer.source;
   request.original_destination = connect.outer.destination;
   const auto decision =
       proxy::decide_inbound_hbone(*context_.plan->mesh, context_.settings(), request);
-  record->at[flow::kDecided] = context_.now;
+  record->at.mark(flow::kDecided, context_.now);
   record->endpoint = decision.upstream;
+  record->authority = decision.authority;
+  record->authority_service = decision.authority_service;
   record->through_waypoint = decision.from_waypoint;
   record->destination_identity = decision.destination_identity;
   if (request.peer) record->source_identity = context_.plan->mesh->find_identity(request.peer->uri);
-  record->policy.assign(context_.plan->mesh->name(decision.rbac.policy));
-  if (decision.status != 200) return refuse(tunnel, record, decision.status, decision.reason);
+  record->policy = decision.rbac.policy;
+  if (decision.status != 200)
+    return refuse(tunnel, connect, record, decision.status, decision.reason);
 
   const packet::IpAddress source = context_.source_to(decision.spoofed_source, decision.upstream);
   const uint16_t port = ports_.choose(source, decision.upstream);
-  if (port == 0) return refuse(tunnel, record, 503, Reason::gateway_no_port);
+  if (port == 0) return refuse(tunnel, connect, record, 503, Reason::gateway_no_port);
   Stream* stream = streams_.take(*this);
-  if (stream == nullptr) return refuse(tunnel, record, 503, Reason::gateway_flows_full);
+  if (stream == nullptr) return refuse(tunnel, connect, record, 503, Reason::gateway_flows_full);
   const packet::Endpoint local{source, port};
   tcp::Options options;
   options.mtu = context_.mtu_to(decision.upstream.address);
@@ -103,24 +105,25 @@ void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
   stream->dialling = context_.tcp.connect(local, decision.upstream, stream, options, context_.now);
   if (stream->dialling == nullptr) {
     streams_.give_back(stream);
-    return refuse(tunnel, record, 503, Reason::tcp_table_full);
+    return refuse(tunnel, connect, record, 503, Reason::tcp_table_full);
   }
   stream->record = record;
   stream->tunnel = &tunnel;
   tunnel.user = stream;
   record->upstream = {local, decision.upstream};
   record->out_interface = context_.interface_to(decision.upstream.address);
-  record->at[flow::kDialled] = context_.now;
+  record->at.mark(flow::kDialled, context_.now);
 }
 
-void Inbound::refuse(hbone::Tunnel& tunnel, flow::Record* record, uint16_t status, Reason reason) {
+void Inbound::refuse(hbone::Tunnel& tunnel, const hbone::Connect& connect, flow::Record* record,
+                     uint16_t status, Reason reason) {
   // What the TCP engine refuses it has counted.
   tunnel.refuse(status, reason == Reason::tcp_table_full ? Reason::count_ : reason);
   tunnel.release();
   if (record == nullptr) return;
   record->kind = flow::Kind::refused;
   record->http_status = status;
-  close_record(context_, record, reason);
+  close_record(context_, record, reason, connect.authority);
 }
 
 void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16_t events) {
@@ -133,7 +136,7 @@ void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16
   }
   if ((events & tcp::kConnected) == 0) return;
   flow::Record& record = *stream.record;
-  record.at[flow::kUpstream] = context_.now;
+  record.at.mark(flow::kUpstream, context_.now);
   stream.upstream.attach(connection);
   stream.dialling = nullptr;
   if (!stream.tunnel->accept()) {
@@ -142,7 +145,7 @@ void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16
   }
   record.state = flow::State::open;
   record.http_status = 200;
-  record.at[flow::kAccepted] = context_.now;
+  record.at.mark(flow::kAccepted, context_.now);
   stream.pump.start(*stream.tunnel, stream.upstream, stream);
 }
 

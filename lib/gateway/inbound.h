@@ -55,7 +55,8 @@ class Inbound final : private hbone::Service {
   void on_inbound_ended(uint64_t cookie, const hbone::Failure& failure) override;
 
   void refuse(const packet::Parsed& syn, flow::Record& record, stats::Reason reason);
-  void refuse(hbone::Tunnel& tunnel, flow::Record* record, uint16_t status, stats::Reason reason);
+  void refuse(hbone::Tunnel& tunnel, const hbone::Connect& connect, flow::Record* record,
+              uint16_t status, stats::Reason reason);
   void upstream_event(Stream& stream, tcp::Connection& connection, uint16_t events);
   void finished(Stream& stream, const relay::Outcome& outcome);
   // The reason is counted; count_ for an orderly end.

@@ -61,7 +61,7 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
     ++held;
     flow->counted_as_held = true;
   } else {
-    record.at[flow::kAccepted] = context_.now;
+    record.at.mark(flow::kAccepted, context_.now);
     flow->waits_for_client = true;
   }
   flow->client.attach(*client);
@@ -72,10 +72,11 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
 
 stats::Refusal Outbound::dial(Flow& flow, const proxy::OutboundDecision& decision) {
   flow::Record& record = *flow.record;
-  record.at[flow::kDecided] = context_.now;
+  record.at.mark(flow::kDecided, context_.now);
   record.upstream = {{record.client.source.address, 0}, decision.upstream};
   record.out_interface = context_.interface_to(decision.upstream.address);
   record.endpoint = decision.authority;
+  record.authority = decision.authority;
   record.through_waypoint = decision.to_waypoint;
   record.source_identity = decision.source_identity;
   record.destination_identity = decision.expected.count != 0 ? decision.expected.ids[0] : 0;
@@ -98,7 +99,6 @@ stats::Refusal Outbound::dial(Flow& flow, const proxy::OutboundDecision& decisio
 
   hbone::ConnectRequest request;
   request.authority = hbone::make_authority(decision.authority);
-  record.authority.assign(request.authority.view());
   const mesh::Workload& source = *decision.source->workload;
   const hbone::Profile profile = context_.plan->profile == proxy::Profile::v1_18
                                      ? hbone::Profile::istio_1_18
@@ -116,7 +116,7 @@ stats::Refusal Outbound::dial(Flow& flow, const proxy::OutboundDecision& decisio
   request.traceparent = hbone::make_traceparent(context_.random.next(), context_.random.next(),
                                                 context_.random.next());
 
-  record.at[flow::kDialled] = context_.now;
+  record.at.mark(flow::kDialled, context_.now);
   // The pod's address is its key in limits per workload.
   const auto workload = packet::load_be<uint64_t>(record.client.source.address.bytes().data() + 8);
   flow.ticket =
@@ -133,13 +133,13 @@ void Outbound::on_tunnel_open(uint64_t cookie, hbone::Tunnel& tunnel) {
   record.state = flow::State::open;
   record.http_status = 200;
   record.upstream = tunnel.outer();
-  record.at[flow::kUpstream] = context_.now;
+  record.at.mark(flow::kUpstream, context_.now);
   if (flow.counted_as_held) {
-    record.at[flow::kAccepted] = context_.now;
+    record.at.mark(flow::kAccepted, context_.now);
     flow.client.connection()->complete_accept();
     release_hold(flow);
   }
-  if (tunnel.peer() != nullptr) record.peer.assign(tunnel.peer()->to_string());
+  if (tunnel.peer() != nullptr) record.peer = tunnel.peer()->to_string();
   flow.pump.start(flow.client, tunnel, flow);
 }
 

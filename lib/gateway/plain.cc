@@ -52,7 +52,7 @@ void Plain::open(packet::Parsed& syn, flow::Record& record, const packet::IpAddr
   }
   record.upstream = entry->upstream;
   record.out_interface = context_.interface_to(upstream.address);
-  record.at[flow::kDialled] = context_.now;
+  record.at.mark(flow::kDialled, context_.now);
   translate({entry, Side::client}, syn);
 }
 
@@ -96,13 +96,13 @@ void Plain::follow(nat::Entry& entry, Side from, const Seen& seen) {
   flow::Record* record = record_of(entry);
   if (record == nullptr) return;
   if (from == Side::upstream && seen.first) {
-    record->at[flow::kUpstream] = context_.now;
+    record->at.mark(flow::kUpstream, context_.now);
     if (seen.reset) return end(entry, Reason::gateway_upstream_refused);
     record->state = flow::State::open;
-    record->at[flow::kAccepted] = context_.now;
+    record->at.mark(flow::kAccepted, context_.now);
   }
-  if (from == Side::upstream && seen.payload && record->at[flow::kFirstByte] == timer::Instant{}) {
-    record->at[flow::kFirstByte] = context_.now;
+  if (from == Side::upstream && seen.payload && !record->at.happened(flow::kFirstByte)) {
+    record->at.mark(flow::kFirstByte, context_.now);
   }
   if (entry.state == nat::State::closing) {
     end(entry, seen.reset ? Reason::gateway_reset : Reason::count_);

@@ -45,18 +45,18 @@ stats::Refusal objection_to_outbound(const Context& context, const flow::Record&
 
 stats::Refusal objection_to_stream(const Context& context, const flow::Record& record,
                                    const hbone::Tunnel& tunnel) {
-  const std::string peer = tunnel.peer() != nullptr ? tunnel.peer()->to_string() : std::string();
-  const hbone::AuthorityText endpoint = hbone::make_authority(record.endpoint);
+  const mesh::Snapshot& mesh = *context.plan->mesh;
+  const hbone::AuthorityText authority =
+      record.authority_service == mesh::kNoName
+          ? hbone::make_authority(record.authority)
+          : hbone::make_authority(mesh.hostname(record.authority_service), record.authority.port);
   proxy::ConnectRequest request;
   request.method = "CONNECT";
-  // A name that the record had to cut is one that was resolved before.
-  const bool cut = record.authority.view().size() == record.authority.bytes.size();
-  request.authority = cut ? endpoint.view() : record.authority.view();
-  request.peer = mesh::Identity::parse(peer);
+  request.authority = authority.view();
+  request.peer = mesh::Identity::parse(record.peer);
   request.source = tunnel.outer().source;
   request.original_destination = tunnel.outer().destination;
-  const auto decision =
-      proxy::decide_inbound_hbone(*context.plan->mesh, context.settings(), request);
+  const auto decision = proxy::decide_inbound_hbone(mesh, context.settings(), request);
   if (decision.status != 200) return decision.reason;
   if (decision.destination_identity == record.destination_identity) return std::nullopt;
   return Reason::gateway_identity_changed;

@@ -365,12 +365,12 @@ void Worker::icmp(Parsed& packet, bool ours) {
 }
 
 void Worker::refuse(Parsed& syn, const Arrival& arrival, capture::Class capture_class,
-                    Reason reason, std::string_view policy) {
+                    Reason reason, mesh::NameId policy) {
   reasons_.count(reason);
   if (flow::Record* record =
           open_record(context_, flow::Kind::refused, capture_class, syn.tuple, arrival)) {
-    record->policy.assign(policy);
-    record->at[flow::kDecided] = context_.now;
+    record->policy = policy;
+    record->at.mark(flow::kDecided, context_.now);
     close_record(context_, record, reason);
   }
   tcp_.send_reset(syn, 0, context_.now);
@@ -380,7 +380,7 @@ void Worker::refuse(Parsed& syn, const Arrival& arrival, capture::Class capture_
 void Worker::open_flow(Parsed& syn, const Arrival& arrival) {
   const capture::Verdict verdict = classify(syn, arrival);
   if (draining_ && verdict.class_ != capture::Class::bypass) {
-    return refuse(syn, arrival, verdict.class_, Reason::gateway_stopped, {});
+    return refuse(syn, arrival, verdict.class_, Reason::gateway_stopped, mesh::kNoName);
   }
   switch (verdict.class_) {
     case capture::Class::outbound_15001:
@@ -397,7 +397,7 @@ void Worker::open_flow(Parsed& syn, const Arrival& arrival) {
                         {flow::Kind::passthrough, verdict.class_, syn.tuple.source.address,
                          syn.tuple.destination});
     case capture::Class::drop:
-      return refuse(syn, arrival, verdict.class_, capture::reason(verdict.why), {});
+      return refuse(syn, arrival, verdict.class_, capture::reason(verdict.why), mesh::kNoName);
   }
 }
 
@@ -408,7 +408,7 @@ void Worker::open_plain(Parsed& syn, const Arrival& arrival, const PlainLeg& leg
     tcp_.send_reset(syn, 0, context_.now);
     return rte_pktmbuf_free(syn.mbuf);
   }
-  record->at[flow::kDecided] = context_.now;
+  record->at.mark(flow::kDecided, context_.now);
   record->endpoint = leg.upstream;
   record->source_identity = leg.source_identity;
   record->destination_identity = leg.destination_identity;
@@ -422,15 +422,14 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
                              {syn.tuple.source, syn.tuple.destination, random_.next(), {}});
   if (decision.kind != proxy::OutboundKind::refuse && decision.kind != proxy::OutboundKind::hbone &&
       !opens(syn)) {
-    return refuse(syn, arrival, kClass, Reason::gateway_plan_changed, {});
+    return refuse(syn, arrival, kClass, Reason::gateway_plan_changed, mesh::kNoName);
   }
   PlainLeg leg{flow::Kind::passthrough, kClass, syn.tuple.source.address, decision.upstream,
                decision.source_identity};
   if (decision.destination != nullptr) leg.destination_identity = decision.destination->identity;
   switch (decision.kind) {
     case proxy::OutboundKind::refuse:
-      return refuse(syn, arrival, kClass, decision.reason,
-                    context_.plan->mesh->name(decision.rbac.policy));
+      return refuse(syn, arrival, kClass, decision.reason, decision.rbac.policy);
     case proxy::OutboundKind::passthrough:
       return open_plain(syn, arrival, leg);
     case proxy::OutboundKind::direct:
@@ -463,7 +462,7 @@ bool Worker::open_by_cookie(Parsed& ack, const Arrival& arrival) {
   if (draining_) {
     refuse(ack, arrival,
            outbound ? capture::Class::outbound_15001 : capture::Class::inbound_hbone_15008,
-           Reason::gateway_stopped, {});
+           Reason::gateway_stopped, mesh::kNoName);
   } else if (outbound) {
     open_outbound(ack, arrival);
   } else {
@@ -483,8 +482,7 @@ void Worker::open_inbound_plaintext(Parsed& syn, const Arrival& arrival) {
   const auto decision =
       proxy::decide_inbound_plaintext(*context_.plan->mesh, context_.settings(), syn.tuple);
   if (decision.status != 200) {
-    return refuse(syn, arrival, kClass, decision.reason,
-                  context_.plan->mesh->name(decision.rbac.policy));
+    return refuse(syn, arrival, kClass, decision.reason, decision.rbac.policy);
   }
   open_plain(syn, arrival,
              {flow::Kind::inbound_plain, kClass,

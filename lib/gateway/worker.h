@@ -153,7 +153,7 @@ class Worker final : private hbone::Dialer {
   };
   void open_plain(packet::Parsed& syn, const Arrival& arrival, const PlainLeg& leg);
   void refuse(packet::Parsed& syn, const Arrival& arrival, capture::Class capture_class,
-              stats::Reason reason, std::string_view policy);
+              stats::Reason reason, mesh::NameId policy);
   void icmp(packet::Parsed& packet, bool ours);
   void neighbour_message(rte_mbuf* message, uint16_t interface);
   void drop(rte_mbuf* packet, stats::Reason reason);

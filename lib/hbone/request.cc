@@ -74,6 +74,12 @@ AuthorityText make_authority(const packet::Endpoint& endpoint) {
   return text;
 }
 
+AuthorityText make_authority(std::string_view hostname, uint16_t port) {
+  AuthorityText text;
+  Writer(text) << hostname << ":" << static_cast<unsigned>(port);
+  return text;
+}
+
 bool make_baggage(const Baggage& baggage, Profile profile, Text<kMaxBaggage>& out) {
   Writer writer(out);
   bool first = true;

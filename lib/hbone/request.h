@@ -48,6 +48,7 @@ inline constexpr size_t kMaxForwarded = 384;
 
 using AuthorityText = Text<kMaxAuthority>;
 AuthorityText make_authority(const packet::Endpoint& endpoint);
+AuthorityText make_authority(std::string_view hostname, uint16_t port);
 
 // The source workload, as baggage tells it. Empty fields are left out by head and sent empty by
 // 1.18, like ztunnel does.

@@ -112,4 +112,9 @@ std::string_view Snapshot::name(NameId id) const noexcept {
   return id < names_.size() ? names_[id] : std::string_view();
 }
 
+std::string_view Snapshot::hostname(NameId service) const noexcept {
+  const std::string_view full = name(service);  // "namespace/hostname"
+  return full.substr(full.find('/') + 1);
+}
+
 }  // namespace isthmus::mesh

@@ -135,6 +135,7 @@ class Snapshot {
   IdentityId find_identity(std::string_view uri) const noexcept;  // kNoIdentity: not in the mesh
   std::string_view identity(IdentityId id) const noexcept;        // the URI; empty for 0
   std::string_view name(NameId id) const noexcept;
+  std::string_view hostname(NameId service) const noexcept;  // empty for 0
 
   std::string_view node() const noexcept { return options_.node; }
   std::string_view network() const noexcept { return options_.network; }

@@ -40,6 +40,7 @@ class InboundHbone {
       return refuse(head() ? kBadRequest : kNotFound, Reason::proxy_not_connect);
     }
     authority_ = parse_authority(request_.authority);
+    out_.authority = {authority_.endpoint.address, authority_.port};
     if (authority_.kind == Authority::Kind::invalid ||
         (!head() && authority_.kind == Authority::Kind::hostname)) {
       return refuse(kBadRequest, Reason::proxy_bad_authority);
@@ -123,11 +124,12 @@ class InboundHbone {
   }
 
   // 0: the hostname is not known, or the service has no such port.
-  uint16_t target_port() const noexcept {
+  uint16_t target_port() noexcept {
     if (authority_.kind == Authority::Kind::address) return authority_.port;
     const auto* service = snapshot_.find_service_by_hostname(
         authority_.hostname, out_.destination->workload->namespace_);
     if (service == nullptr) return 0;
+    out_.authority_service = service->name;
     for (const auto& endpoint : service->endpoints) {
       if (endpoint.workload != out_.destination) continue;
       const auto own = endpoint.ports->find(authority_.port);

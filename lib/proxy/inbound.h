@@ -49,6 +49,8 @@ struct InboundDecision {
   // The source address of the upstream leg: the client's, so that the pod sees it. Unspecified when
   // that is the pod's own, which it would take for a martian: then the gateway's own.
   packet::IpAddress spoofed_source;
+  packet::Endpoint authority;  // as understood; an unspecified address where it had a hostname
+  mesh::NameId authority_service = mesh::kNoName;  // that the hostname names, where it is known
   bool from_waypoint = false;
   const mesh::WorkloadEntry* destination = nullptr;  // good while the snapshot is
   mesh::IdentityId destination_identity = mesh::kNoIdentity;

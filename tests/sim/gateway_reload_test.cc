@@ -96,7 +96,7 @@ TEST_P(Reload, PolicyThatDeniesAPlaintextFlowResetsBothSides) {
   world_->republish(kServerSide, std::string(World::mesh()) + std::string(kOnlyA2));
   expect_reset({0});
   unsigned ended = 0;
-  for (const flow::Record& record : world_->gateway(kServerSide).records()) {
+  for (const flow::Report& record : world_->gateway(kServerSide).records()) {
     if (record.kind != flow::Kind::inbound_plain) continue;
     ++ended;
     EXPECT_EQ(record.reason, Reason::mesh_rbac_not_allowed);

@@ -440,7 +440,7 @@ std::string World::outcome() const {
     }
   }
   for (int side = 0; side < 2; ++side) {
-    for (const flow::Record& record : sides_[side].gateway->records()) {
+    for (const flow::Report& record : sides_[side].gateway->records()) {
       text += fmt::format(
           "\n  {} {}: {}, status {}, {}", side == 0 ? 'A' : 'B', record.id,
           record.client.to_string(), record.http_status,

@@ -225,12 +225,12 @@ uint32_t GatewayNode::live_flows() const {
   return live;
 }
 
-std::vector<flow::Record> GatewayNode::records() {
-  std::vector<flow::Record> all;
+std::vector<flow::Report> GatewayNode::records() {
+  std::vector<flow::Report> all;
   for (auto& seat : seats_) {
     seat->worker.refresh_records();
     const flow::Table& table = seat->worker.flows();
-    std::vector<flow::Record> some(table.capacity() + flow::Table::kDefaultClosed);
+    std::vector<flow::Report> some(table.capacity() + flow::Table::kDefaultClosed);
     flow::Table::Cursor cursor;
     const uint32_t count = table.copy(cursor, some, UINT32_MAX);
     all.insert(all.end(), some.begin(), some.begin() + count);

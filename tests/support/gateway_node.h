@@ -66,7 +66,7 @@ class GatewayNode {
   uint64_t count(stats::Reason reason) const;  // of all workers
   uint32_t live_flows() const;
   // The records of all workers, live and closed, in the order of their ids.
-  std::vector<flow::Record> records();
+  std::vector<flow::Report> records();
   // Empty when nothing is left of any flow.
   std::string leftovers();
 

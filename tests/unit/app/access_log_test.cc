@@ -17,7 +17,7 @@ namespace {
 using config::AccessLog;
 using Format = AccessLog::Format;
 using flow::Kind;
-using flow::Record;
+using flow::Report;
 using std::chrono::milliseconds;
 using test::at;
 
@@ -43,6 +43,8 @@ services:
   hostname: echo.default.svc.cluster.local
   vips: [/10.96.108.116]
   ports: {80: 80}
+policies:
+- {name: deny-intruder, namespace: default, scope: Namespace, action: Deny, rules: [[[{destinationPorts: [1]}]]]}
 )";
 
 constexpr SystemTime kWhen{std::chrono::sys_days(std::chrono::year(2026) / 6 / 1) +
@@ -50,25 +52,25 @@ constexpr SystemTime kWhen{std::chrono::sys_days(std::chrono::year(2026) / 6 / 1
 
 class AccessLines : public testing::Test {
  protected:
-  Record outbound() const {
-    Record record;
+  Report outbound() const {
+    Report record;
     record.kind = Kind::outbound_hbone;
     record.capture = capture::Class::outbound_15001;
     record.client = {at("10.244.0.24:46238"), at("10.96.108.116:80")};
     record.upstream = {at("10.244.0.24:5000"), at("10.244.0.42:15008")};
     record.endpoint = at("10.244.0.42:80");
     record.source_identity = mesh->find_identity("spiffe://cluster.local/ns/default/sa/shell");
-    record.peer.assign("spiffe://cluster.local/ns/default/sa/echo");
-    record.authority.assign("10.244.0.42:80");
+    record.peer = "spiffe://cluster.local/ns/default/sa/echo";
+    record.authority = at("10.244.0.42:80");
     record.http_status = 200;
-    record.at[flow::kCaptured] = timer::Instant(milliseconds(1000));
-    record.at[flow::kUpstream] = timer::Instant(milliseconds(1004));
-    record.at[flow::kClosed] = timer::Instant(milliseconds(1013));
+    record.at = flow::Moments(timer::Instant(milliseconds(1000)));
+    record.at.mark(flow::kUpstream, timer::Instant(milliseconds(1004)));
+    record.closed = timer::Instant(milliseconds(1013));
     record.bytes_to_upstream = 67;
     record.bytes_to_client = 490;
     return record;
   }
-  std::string line(const Record& record, Format format = Format::text) const {
+  std::string line(const Report& record, Format format = Format::text) const {
     return access_line(record, *mesh, format, kWhen);
   }
   test::Mesh mesh{kMesh};
@@ -102,14 +104,14 @@ TEST_F(AccessLines, JsonHasTheSameInTheSameOrder) {
 }
 
 TEST_F(AccessLines, AStreamShowsTheIdentityThatItsPeerProved) {
-  Record record = outbound();
+  Report record = outbound();
   record.kind = Kind::inbound_stream;
   record.capture = capture::Class::inbound_hbone_15008;
   record.client = {at("10.244.0.24:5000"), at("10.244.0.42:15008")};
   record.upstream = {at("10.244.0.24:6000"), at("10.244.0.42:80")};
   record.source_identity = 0;
   record.destination_identity = mesh->find_identity("spiffe://cluster.local/ns/default/sa/echo");
-  record.peer.assign("spiffe://cluster.local/ns/default/sa/shell");
+  record.peer = "spiffe://cluster.local/ns/default/sa/shell";
   const std::string text = line(record);
   EXPECT_NE(text.find("src.identity=\"spiffe://cluster.local/ns/default/sa/shell\""),
             std::string::npos);
@@ -121,25 +123,25 @@ TEST_F(AccessLines, AStreamShowsTheIdentityThatItsPeerProved) {
 }
 
 TEST_F(AccessLines, PlaintextHasNoIdentities) {
-  Record record = outbound();
+  Report record = outbound();
   record.kind = Kind::direct;
   EXPECT_EQ(line(record).find("identity"), std::string::npos);
   EXPECT_EQ(line(record).find("hbone"), std::string::npos);
 }
 
 TEST_F(AccessLines, AFailureBehindTheConnectSaysWhy) {
-  Record record = outbound();
+  Report record = outbound();
   record.reason = stats::Reason::gateway_reset;
   EXPECT_NE(line(record).find("\terror\taccess\tconnection complete\t"), std::string::npos);
   EXPECT_NE(line(record).find(" error=\"gateway.reset: "), std::string::npos);
 }
 
 TEST_F(AccessLines, ARefusalSaysWhoAskedAndWhy) {
-  Record record = outbound();
+  Report record = outbound();
   record.kind = Kind::refused;
-  record.at[flow::kUpstream] = {};
+  record.at = {};
   record.reason = stats::Reason::mesh_rbac_denied;
-  record.policy.assign("default/deny-intruder");
+  record.policy = mesh.names->names.intern("default/deny-intruder");  // known: no new number
   record.http_status = 401;
   const std::string text = line(record);
   EXPECT_TRUE(text.starts_with(
@@ -152,10 +154,10 @@ TEST_F(AccessLines, ARefusalSaysWhoAskedAndWhy) {
 }
 
 TEST_F(AccessLines, AFailedHandshakeNamesItsAlertAndAnOrderlyTunnelHasNoLine) {
-  Record record = outbound();
+  Report record = outbound();
   record.kind = Kind::tunnel;
   EXPECT_EQ(line(record), "");
-  record.at[flow::kUpstream] = {};
+  record.at = {};
   record.reason = stats::Reason::hbone_truncated;
   EXPECT_EQ(line(record), "") << "its streams have their lines";
   record.peer = {};
@@ -165,8 +167,8 @@ TEST_F(AccessLines, AFailedHandshakeNamesItsAlertAndAnOrderlyTunnelHasNoLine) {
 }
 
 TEST_F(AccessLines, WhatAPeerSentCannotForgeALine) {
-  Record record = outbound();
-  record.authority.assign("x\" dst.addr=1.2.3.4\n\xff");
+  Report record = outbound();
+  record.refused_authority.assign("x\" dst.addr=1.2.3.4\n\xff");
   const std::string text = line(record);
   EXPECT_NE(text.find("dst.hbone_addr=\"x\\\" dst.addr=1.2.3.4\\n"), std::string::npos) << text;
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
@@ -177,7 +179,7 @@ TEST(AccessLogFile, KeepsTheOrderAndTellsWhatWasLost) {
   const std::string path = testing::TempDir() + "access_log_" + std::to_string(getpid());
   {
     app::AccessLog log({path, Format::json}, 1);
-    Record record;
+    Report record;
     record.client = {at("10.244.0.24:1"), at("10.0.0.1:80")};
     for (uint16_t port = 1; port <= 5000; ++port) {
       record.client.source.port = port;

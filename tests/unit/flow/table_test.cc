@@ -14,9 +14,9 @@ timer::Instant at(int64_t us) {
   return timer::Instant(timer::Duration(us));
 }
 
-std::vector<Record> all(const Table& table, uint32_t at_once = 3, uint32_t limit = 5) {
-  std::vector<Record> result;
-  std::vector<Record> some(at_once);
+std::vector<Report> all(const Table& table, uint32_t at_once = 3, uint32_t limit = 5) {
+  std::vector<Report> result;
+  std::vector<Report> some(at_once);
   for (Table::Cursor cursor; !table.done(cursor);) {
     const uint32_t n = table.copy(cursor, some, limit);
     result.insert(result.end(), some.begin(), some.begin() + n);
@@ -45,7 +45,7 @@ TEST(FlowTable, RefusesWhenFullAndLeavesExistingFlowsUnharmed) {
   Record* b = table.open(at(2));
   const uint64_t id = a->id;
   EXPECT_EQ(table.open(at(3)), nullptr);
-  EXPECT_EQ(table.find(id), a);
+  EXPECT_TRUE(table.find(id));
   table.close(b, at(4));
   EXPECT_NE(table.open(at(5)), nullptr);
   EXPECT_EQ(table.live(), 2u);
@@ -60,27 +60,44 @@ TEST(FlowTable, AClosedFlowIsFoundUntilTheRingHasGoneRound) {
     ids.push_back(record->id);
     table.close(record, at(100 + i));
   }
-  EXPECT_EQ(table.find(ids[0]), nullptr);
+  EXPECT_FALSE(table.find(ids[0]));
   for (int i = 1; i < 4; ++i) {
-    const Record* record = table.find(ids[i]);
-    ASSERT_NE(record, nullptr);
+    const auto record = table.find(ids[i]);
+    ASSERT_TRUE(record);
     EXPECT_EQ(record->state, State::closed);
     EXPECT_EQ(record->bytes_to_client, static_cast<uint64_t>(i));
-    EXPECT_EQ(record->at[kClosed], at(100 + i));
+    EXPECT_EQ(record->closed, at(100 + i));
   }
-  EXPECT_EQ(table.find(0), nullptr);
+  EXPECT_FALSE(table.find(0));
+}
+
+TEST(FlowTable, ARefusedAuthorityIsKeptAsItCame) {
+  Table table(0, 1, 4, 1);
+  LogRing log(4);
+  table.log_to(&log);
+  table.close(table.open(at(1)), at(2), "nonsense");
+  unsigned told = 0;
+  log.drain([&](const Report& report) {
+    EXPECT_EQ(report.refused_authority.view(), "nonsense");
+    ++told;
+  });
+  EXPECT_EQ(told, 1u);
+  // The next flow to end in the same place had none.
+  table.close(table.open(at(3)), at(4));
+  for (const Report& report : all(table)) EXPECT_TRUE(report.refused_authority.empty());
 }
 
 TEST(FlowTable, AReusedPlaceStartsClean) {
   Table table(0, 1, 1);
   Record* record = table.open(at(1));
-  record->policy.assign("default/deny");
+  record->policy = 3;
   record->http_status = 401;
-  table.close(record, at(2));
+  record->at.mark(kDecided, at(1));
+  table.close(record, at(2), "x");
   record = table.open(at(3));
-  EXPECT_TRUE(record->policy.empty());
+  EXPECT_EQ(record->policy, mesh::kNoName);
   EXPECT_EQ(record->http_status, 0);
-  EXPECT_EQ(record->at[kClosed], timer::Instant{});
+  EXPECT_FALSE(record->at.happened(kDecided));
 }
 
 TEST(FlowTable, IterationInBoundedStepsSeesEveryRecordOnce) {
@@ -99,10 +116,32 @@ TEST(FlowTable, IterationInBoundedStepsSeesEveryRecordOnce) {
 TEST(FlowTable, OneStepLooksAtNoMoreThanItsLimit) {
   Table table(0, 1, 64, 64);
   table.open(at(1));
-  std::vector<Record> some(8);
+  std::vector<Report> some(8);
   Table::Cursor cursor;
   EXPECT_EQ(table.copy(cursor, some, 10), 0u);
   EXPECT_EQ(cursor.next, 10u);
+}
+
+TEST(Moments, AreExactForHalfAnHourAndToTheMillisecondForWeeks) {
+  using std::chrono::hours;
+  using std::chrono::minutes;
+  Moments moments(at(77));
+  EXPECT_TRUE(moments.happened(kCaptured));
+  EXPECT_FALSE(moments.happened(kFirstByte));
+  for (const timer::Duration after : {timer::Duration(0), timer::Duration(1),
+                                      timer::Duration(minutes(35)) + timer::Duration(7)}) {
+    moments.mark(kFirstByte, at(77) + after);
+    EXPECT_TRUE(moments.happened(kFirstByte));
+    EXPECT_EQ(moments.after(kFirstByte), after);
+  }
+  for (const timer::Duration after :
+       {timer::Duration(minutes(36)), timer::Duration(hours(24 * 24))}) {
+    moments.mark(kFirstByte, at(77) + after + timer::Duration(999));
+    EXPECT_EQ(moments.after(kFirstByte), after);
+  }
+  moments.mark(kFirstByte, at(77) + hours(24 * 365));
+  EXPECT_GE(moments.after(kFirstByte), hours(24 * 24)) << "never earlier than another";
+  EXPECT_EQ(moments.captured(), at(77));
 }
 
 TEST(ShortText, CutsWhatDoesNotFit) {

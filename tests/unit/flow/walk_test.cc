@@ -20,6 +20,10 @@ class TestNames : public Names {
   std::string identity(uint32_t id) const override {
     return id == 7 ? "spiffe://cluster.local/ns/default/sa/sleep" : "";
   }
+  std::string policy(uint32_t name) const override { return name == 3 ? "default/deny-sleep" : ""; }
+  std::string hostname(uint32_t service) const override {
+    return service == 4 ? "httpbin.default.svc.cluster.local" : "";
+  }
   std::string address(const packet::IpAddress& address) const override {
     return address == *packet::IpAddress::parse("10.0.1.5") ? "default/sleep" : "";
   }
@@ -33,14 +37,24 @@ timer::Instant step(int64_t us) {
   return timer::Instant(timer::Duration(us));
 }
 
-std::string text(const Record& record) {
+// Without what happened after the last of them.
+Moments until(const Moments& all, Moment last) {
+  Moments kept(all.captured());
+  for (unsigned i = kDecided; i <= last; ++i) {
+    const auto moment = static_cast<Moment>(i);
+    if (all.happened(moment)) kept.mark(moment, all.captured() + all.after(moment));
+  }
+  return kept;
+}
+
+std::string text(const Report& record) {
   std::string all;
   for (const auto& step : walk(record, TestNames())) all += step.number + " " + step.text + "\n";
   return all;
 }
 
-Record a2s() {
-  Record r;
+Report a2s() {
+  Report r;
   r.id = 3;
   r.kind = Kind::direct;
   r.state = State::open;
@@ -53,17 +67,17 @@ Record a2s() {
   r.endpoint = endpoint("10.0.2.7:80");
   r.upstream = {endpoint("10.0.1.5:51000"), endpoint("10.0.2.7:80")};
   r.source_identity = 7;
-  r.at[kCaptured] = step(1000);
-  r.at[kDecided] = step(1004);
-  r.at[kDialled] = step(1005);
-  r.at[kUpstream] = step(1300);
-  r.at[kFirstByte] = step(1900);
+  r.at = Moments(step(1000));
+  r.at.mark(kDecided, step(1004));
+  r.at.mark(kDialled, step(1005));
+  r.at.mark(kUpstream, step(1300));
+  r.at.mark(kFirstByte, step(1900));
   r.bytes_to_client = 321;
   return r;
 }
 
-Record s2a() {
-  Record r;
+Report s2a() {
+  Report r;
   r.id = 4;
   r.kind = Kind::inbound_stream;
   r.state = State::open;
@@ -76,14 +90,14 @@ Record s2a() {
   r.client = {endpoint("10.0.1.8:40000"), endpoint("10.0.2.7:15008")};
   r.endpoint = endpoint("10.0.2.7:80");
   r.upstream = {endpoint("10.0.1.8:51000"), endpoint("10.0.2.7:80")};
-  r.authority.assign("10.0.2.7:80");
-  r.peer.assign("spiffe://cluster.local/ns/default/sa/sleep");
+  r.authority = endpoint("10.0.2.7:80");
+  r.peer = "spiffe://cluster.local/ns/default/sa/sleep";
   r.http_status = 200;
-  r.at[kCaptured] = step(1000);
-  r.at[kDecided] = step(1010);
-  r.at[kDialled] = step(1011);
-  r.at[kUpstream] = step(1200);
-  r.at[kAccepted] = step(1201);
+  r.at = Moments(step(1000));
+  r.at.mark(kDecided, step(1010));
+  r.at.mark(kDialled, step(1011));
+  r.at.mark(kUpstream, step(1200));
+  r.at.mark(kAccepted, step(1201));
   return r;
 }
 
@@ -104,7 +118,7 @@ TEST(Walk, A2sTellsEveryStepWithTheFlowsOwnFacts) {
 }
 
 TEST(Walk, APlainSynNamesItsInterfaceAndNoGeneve) {
-  Record r = a2s();
+  Report r = a2s();
   r.vni = 0;
   r.in_interface = 1;
   const std::string walk = text(r);
@@ -114,8 +128,8 @@ TEST(Walk, APlainSynNamesItsInterfaceAndNoGeneve) {
 }
 
 TEST(Walk, AStepThatHasNotHappenedIsNotTold) {
-  Record r = a2s();
-  r.at[kUpstream] = r.at[kFirstByte] = timer::Instant{};
+  Report r = a2s();
+  r.at = until(r.at, kDialled);
   r.bytes_to_client = 0;
   const std::string walk = text(r);
   EXPECT_THAT(walk, Not(HasSubstr("(7)")));
@@ -123,12 +137,12 @@ TEST(Walk, AStepThatHasNotHappenedIsNotTold) {
 }
 
 TEST(Walk, OutboundHboneTellsAuthorityPeerAndCode) {
-  Record r = a2s();
+  Report r = a2s();
   r.kind = Kind::outbound_hbone;
   r.through_waypoint = true;
   r.upstream.destination = endpoint("10.0.3.9:15008");
-  r.authority.assign("10.96.0.10:8000");
-  r.peer.assign("spiffe://cluster.local/ns/default/sa/waypoint");
+  r.authority = endpoint("10.96.0.10:8000");
+  r.peer = "spiffe://cluster.local/ns/default/sa/waypoint";
   r.http_status = 200;
   const std::string walk = text(r);
   EXPECT_THAT(walk, HasSubstr("(7) HBONE to the waypoint 10.0.3.9:15008, CONNECT 10.96.0.10:8000, "
@@ -149,14 +163,14 @@ TEST(Walk, S2aTellsTunnelIdentityAndPod) {
 }
 
 TEST(Walk, ARefusalTellsReasonPolicyAndCodeAndNoPod) {
-  Record r = s2a();
+  Report r = s2a();
   r.kind = Kind::refused;
   r.state = State::closed;
   r.upstream = {};
-  r.at[kDialled] = r.at[kUpstream] = timer::Instant{};
-  r.at[kClosed] = step(1020);
+  r.at = until(r.at, kDecided);
+  r.closed = step(1020);
   r.http_status = 401;
-  r.policy.assign("default/deny-sleep");
+  r.policy = 3;
   r.reason = stats::Reason::packet_truncated;
   const std::string walk = text(r);
   EXPECT_THAT(walk, HasSubstr("refused: "));
@@ -167,8 +181,8 @@ TEST(Walk, ARefusalTellsReasonPolicyAndCodeAndNoPod) {
 }
 
 TEST(Walk, AResetOfTheUpstreamIsNoAnswer) {
-  Record r = a2s();
-  r.at[kFirstByte] = timer::Instant{};
+  Report r = a2s();
+  r.at = until(r.at, kUpstream);
   r.reason = stats::Reason::gateway_upstream_refused;
   r.bytes_to_upstream = 60;
   const std::string walk = text(r);
@@ -177,11 +191,11 @@ TEST(Walk, AResetOfTheUpstreamIsNoAnswer) {
 }
 
 TEST(Walk, ARefusedTunnelKeepsWhatWasTried) {
-  Record r = a2s();
+  Report r = a2s();
   r.kind = Kind::refused;
   r.upstream = {{r.client.source.address, 0}, endpoint("10.0.2.7:15008")};
-  r.authority.assign("10.0.2.7:80");
-  r.at[kUpstream] = r.at[kFirstByte] = timer::Instant{};
+  r.authority = endpoint("10.0.2.7:80");
+  r.at = until(r.at, kDialled);
   r.bytes_to_client = 0;
   r.reason = stats::Reason::packet_truncated;
   const std::string walk = text(r);
@@ -190,12 +204,23 @@ TEST(Walk, ARefusedTunnelKeepsWhatWasTried) {
   EXPECT_THAT(walk, HasSubstr("refused: "));
 }
 
+TEST(Walk, AnAuthorityIsToldByNameOrAsItWasRefused) {
+  Report r = s2a();
+  r.authority = {{}, 8000};
+  r.authority_service = 4;
+  EXPECT_THAT(text(r), HasSubstr("CONNECT httpbin.default.svc.cluster.local:8000 in the tunnel"));
+  r.authority = {};
+  r.authority_service = 0;
+  r.refused_authority.assign("no-port");
+  EXPECT_THAT(text(r), HasSubstr("CONNECT no-port in the tunnel"));
+}
+
 TEST(Walk, PlaintextInboundSaysPortClass15006) {
-  Record r = s2a();
+  Report r = s2a();
   r.kind = Kind::inbound_plain;
   r.capture = capture::Class::inbound_plaintext_15006;
-  r.peer.assign("");
-  r.authority.assign("");
+  r.peer = "";
+  r.authority = {};
   const std::string walk = text(r);
   EXPECT_THAT(walk, HasSubstr("port class 15006 (plain)"));
   EXPECT_THAT(walk, Not(HasSubstr("TLS")));
