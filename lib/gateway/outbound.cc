@@ -59,10 +59,10 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
   }
   if (hold) {
     ++held;
-    flow->counted_as_held = true;
+    flow->opening()->counted_as_held = true;
   } else {
     record.at.mark(flow::kAccepted, context_.now);
-    flow->waits_for_client = true;
+    flow->opening()->waits_for_client = true;
   }
   flow->client.attach(*client);
   flow->client.observe(flow);
@@ -80,7 +80,8 @@ stats::Refusal Outbound::dial(Flow& flow, const proxy::OutboundDecision& decisio
   record.through_waypoint = decision.to_waypoint;
   record.source_identity = decision.source_identity;
   record.destination_identity = decision.expected.count != 0 ? decision.expected.ids[0] : 0;
-  flow.retry_key = decision.retry_key;
+  Opening& opening = *flow.opening();
+  opening.retry_key = decision.retry_key;
 
   hbone::PoolKey key;
   key.source = context_.plan->identity(decision.source_identity);
@@ -119,33 +120,32 @@ stats::Refusal Outbound::dial(Flow& flow, const proxy::OutboundDecision& decisio
   record.at.mark(flow::kDialled, context_.now);
   // The pod's address is its key in limits per workload.
   const auto workload = packet::load_be<uint64_t>(record.client.source.address.bytes().data() + 8);
-  flow.ticket =
+  opening.ticket =
       pool_.open(key, request, workload, *this, reinterpret_cast<uint64_t>(&flow), context_.now);
-  if (!flow.ticket.valid()) return Reason::hbone_waiters_full;
+  if (!opening.ticket.valid()) return Reason::hbone_waiters_full;
   return std::nullopt;
 }
 
 void Outbound::on_tunnel_open(uint64_t cookie, hbone::Tunnel& tunnel) {
   Flow& flow = *reinterpret_cast<Flow*>(cookie);
-  flow.ticket = {};
   flow.tunnel = &tunnel;
   flow::Record& record = *flow.record;
   record.state = flow::State::open;
   record.http_status = 200;
   record.upstream = tunnel.outer();
   record.at.mark(flow::kUpstream, context_.now);
-  if (flow.counted_as_held) {
+  if (flow.opening()->counted_as_held) {
     record.at.mark(flow::kAccepted, context_.now);
     flow.client.connection()->complete_accept();
     release_hold(flow);
   }
   if (tunnel.peer() != nullptr) record.peer = tunnel.peer()->to_string();
-  flow.pump.start(flow.client, tunnel, flow);
+  flow.stage.emplace<relay::Pump>().start(flow.client, tunnel, flow);
 }
 
 void Outbound::on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) {
   Flow& flow = *reinterpret_cast<Flow*>(cookie);
-  flow.ticket = {};
+  flow.opening()->ticket = {};
   if (failure.kind == hbone::Failure::Kind::http) {
     flow.record->http_status = static_cast<uint16_t>(failure.code);
   }
@@ -157,25 +157,28 @@ void Outbound::on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) 
 // Another healthy endpoint of the same service: no byte has passed yet, so nobody sees the attempt
 // that failed.
 bool Outbound::retry(Flow& flow) {
-  if (flow.retry_key.is_unspecified() || flow.attempts == kMaxAttempts) return false;
-  flow.tried[flow.attempts++] = flow.retry_key;
+  Opening& opening = *flow.opening();
+  if (opening.retry_key.is_unspecified() || opening.attempts == Opening::kMaxAttempts) return false;
+  opening.tried[opening.attempts++] = opening.retry_key;
   const auto decision = decide(flow);
   if (decision.kind != proxy::OutboundKind::hbone) return false;
   return !dial(flow, decision);
 }
 
-proxy::OutboundDecision Outbound::decide(const Flow& flow) {
+proxy::OutboundDecision Outbound::decide(Flow& flow) {
+  const Opening& opening = *flow.opening();
   return proxy::decide_outbound(*context_.plan->mesh, context_.settings(),
                                 {flow.record->client.source,
                                  flow.record->client.destination,
                                  context_.random.next(),
-                                 {flow.tried.data(), flow.attempts}});
+                                 {opening.tried.data(), opening.attempts}});
 }
 
 // Nobody is dialled for a client that may not exist: its ACK shows that it does.
 void Outbound::client_is_there(Flow& flow) {
-  if (!flow.waits_for_client) return;
-  flow.waits_for_client = false;
+  Opening* opening = flow.opening();
+  if (opening == nullptr || !opening->waits_for_client) return;
+  opening->waits_for_client = false;
   const auto decision = decide(flow);
   if (decision.kind != proxy::OutboundKind::hbone) {
     const bool denied = decision.kind == proxy::OutboundKind::refuse;
@@ -194,7 +197,7 @@ void Outbound::refuse(Flow& flow, Reason reason) {
 }
 
 void Outbound::abandoned(Flow& flow, relay::Cause cause) {
-  if (flow.ticket.valid()) pool_.cancel(flow.ticket);
+  if (flow.opening() != nullptr) pool_.cancel(flow.opening()->ticket);
   end(flow, reason_of(cause));
 }
 
@@ -205,9 +208,10 @@ void Outbound::finished(Flow& flow, const relay::Outcome& outcome) {
 }
 
 void Outbound::release_hold(Flow& flow) {
-  if (!flow.counted_as_held) return;
+  Opening* opening = flow.opening();
+  if (opening == nullptr || !opening->counted_as_held) return;
   --held_of(flow.record->client.source.address);
-  flow.counted_as_held = false;
+  opening->counted_as_held = false;
 }
 
 void Outbound::end(Flow& flow, Reason reason) {
@@ -225,14 +229,19 @@ void Outbound::let_go(Flow& flow) {
 
 void Outbound::refresh() {
   flows_.for_each([](Flow& flow) {
-    flow.record->bytes_to_upstream = flow.pump.first_to_second();
-    flow.record->bytes_to_client = flow.pump.second_to_first();
+    const relay::Pump* pump = flow.pump();
+    if (pump == nullptr) return;
+    flow.record->bytes_to_upstream = pump->first_to_second();
+    flow.record->bytes_to_client = pump->second_to_first();
   });
 }
 
 void Outbound::cut(Flow& flow, Reason reason) {
-  if (flow.ticket.valid()) pool_.cancel(flow.ticket);
-  flow.pump.cancel(relay::Cause::cancelled);
+  if (flow.opening() != nullptr) {
+    pool_.cancel(flow.opening()->ticket);
+  } else {
+    flow.pump()->cancel(relay::Cause::cancelled);
+  }
   end(flow, reason);
 }
 

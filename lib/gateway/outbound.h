@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <variant>
 
 #include "gateway/context.h"
 #include "gateway/slots.h"
@@ -28,6 +29,18 @@ struct OutboundOptions {
   // From the SYN until it is answered, all attempts together; an attempt's own limits are the
   // pool's. Clients give up after two minutes (Linux), people much earlier.
   timer::Duration hold_timeout = std::chrono::seconds(20);
+};
+
+// What a flow keeps until its tunnel is open.
+struct Opening {
+  static constexpr unsigned kMaxAttempts = 4;
+
+  hbone::Ticket ticket;
+  bool counted_as_held = false;
+  bool waits_for_client = false;  // accepted early; not dialled
+  uint8_t attempts = 0;           // upstreams that failed
+  std::array<packet::IpAddress, kMaxAttempts> tried{};
+  packet::IpAddress retry_key;  // of the attempt under way
 };
 
 class Outbound final : private hbone::OpenHandler {
@@ -51,8 +64,6 @@ class Outbound final : private hbone::OpenHandler {
   uint32_t live() const { return flows_.used(); }
 
  private:
-  static constexpr unsigned kMaxAttempts = 4;
-
   struct Flow final : relay::Observer, relay::PumpOwner {
     explicit Flow(Outbound& owner) : outbound(owner) {}
     // The client's leg while no tunnel is open: it arrives, where it was accepted early, or goes.
@@ -65,17 +76,16 @@ class Outbound final : private hbone::OpenHandler {
       outbound.finished(*this, outcome);
     }
 
+    // Null once the tunnel is open.
+    Opening* opening() { return std::get_if<Opening>(&stage); }
+    // Null before.
+    relay::Pump* pump() { return std::get_if<relay::Pump>(&stage); }
+
     Outbound& outbound;
     flow::Record* record = nullptr;
     hbone::TcpLeg client;
     hbone::Tunnel* tunnel = nullptr;
-    hbone::Ticket ticket;
-    relay::Pump pump;
-    bool counted_as_held = false;
-    bool waits_for_client = false;  // accepted early; not dialled
-    uint8_t attempts = 0;           // upstreams that failed
-    std::array<packet::IpAddress, kMaxAttempts> tried{};
-    packet::IpAddress retry_key;  // of the attempt under way
+    std::variant<Opening, relay::Pump> stage;
   };
 
   void on_tunnel_open(uint64_t cookie, hbone::Tunnel& tunnel) override;
@@ -84,7 +94,7 @@ class Outbound final : private hbone::OpenHandler {
   // A reason, counted, when no tunnel can be asked for.
   stats::Refusal dial(Flow& flow, const proxy::OutboundDecision& decision);
   bool retry(Flow& flow);
-  proxy::OutboundDecision decide(const Flow& flow);
+  proxy::OutboundDecision decide(Flow& flow);
   void client_is_there(Flow& flow);
   tcp::Options client_options(const packet::Parsed& syn) const;
   // The reason has been counted.

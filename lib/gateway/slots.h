@@ -38,7 +38,8 @@ class Slots {
     taken->~T();
     auto& place = *reinterpret_cast<Place*>(taken);  // the object stands at the place's beginning
     --used_;
-    push(place);
+    place.used = false;
+    place.next = std::exchange(free_, &place);
   }
   uint32_t used() const { return used_; }
 
@@ -62,16 +63,13 @@ class Slots {
 
  private:
   struct Place {
-    alignas(T) char bytes[sizeof(T)];
-    Place* next;
+    union {
+      alignas(T) char bytes[sizeof(T)];
+      Place* next;  // of a free one
+    };
     bool used;
   };
   static T* object(Place& place) { return std::launder(reinterpret_cast<T*>(place.bytes)); }
-  void push(Place& place) {
-    place.used = false;
-    place.next = free_;
-    free_ = &place;
-  }
 
   std::unique_ptr<Place[]> places_;
   Place* free_ = nullptr;
