@@ -26,6 +26,8 @@ class Stream {
 
   // Bytes received and not read yet.
   uint32_t readable() const { return received_.size(); }
+  // Bytes written and not sent yet.
+  uint32_t queued() const { return to_send_.size(); }
   // The peer sent END_STREAM; what is readable may still be unread.
   bool end_received() const { return end_received_; }
   // END_STREAM was sent, with every byte before it.

@@ -47,6 +47,10 @@ uint32_t TcpLeg::send_room() const {
   return connection_ != nullptr ? connection_->send_room() : 0;
 }
 
+uint32_t TcpLeg::queued() const {
+  return connection_ != nullptr ? connection_->send_queued() : 0;
+}
+
 void TcpLeg::write(packet::Chain&& bytes) {
   packet::Chain taken = std::move(bytes);
   if (connection_ != nullptr) connection_->send(std::move(taken));

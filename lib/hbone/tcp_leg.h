@@ -25,6 +25,7 @@ class TcpLeg final : public relay::Leg, private tcp::Handler {
   packet::Chain read(uint32_t max) override;
   bool ended() const override;
   uint32_t send_room() const override;
+  uint32_t queued() const override;
   void write(packet::Chain&& bytes) override;
   void shutdown() override;
   // A held accept is refused: the client sees RST.

@@ -75,6 +75,10 @@ uint32_t Tunnel::send_room() const {
   return stream_ != nullptr ? transport_->h2_->send_room(*stream_) : 0;
 }
 
+uint32_t Tunnel::queued() const {
+  return stream_ != nullptr ? stream_->queued() : 0;
+}
+
 void Tunnel::write(packet::Chain&& bytes) {
   packet::Chain taken = std::move(bytes);
   if (stream_ == nullptr || stopped_) return;

@@ -65,6 +65,7 @@ class Tunnel final : public relay::Leg {
   packet::Chain read(uint32_t max) override;
   bool ended() const override;
   uint32_t send_room() const override;
+  uint32_t queued() const override;
   void write(packet::Chain&& bytes) override;
   void shutdown() override;
   void abort(relay::Cause cause) override;

@@ -50,6 +50,8 @@ class Leg {
   virtual bool ended() const = 0;
   // Bytes that write() may be given now.
   virtual uint32_t send_room() const = 0;
+  // Bytes that were written and have not left yet.
+  virtual uint32_t queued() const = 0;
   // At most send_room() bytes.
   virtual void write(packet::Chain&& bytes) = 0;
   // Closes this direction after what was written: FIN, END_STREAM. Once.

@@ -27,10 +27,11 @@ const char* to_string(Cause cause) {
   return "unknown";
 }
 
-void Pump::start(Leg& first, Leg& second, PumpOwner& owner) {
+void Pump::start(Leg& first, Leg& second, PumpOwner& owner, Share* share) {
   sides_[0] = {&first};
   sides_[1] = {&second};
   owner_ = &owner;
+  share_ = share != nullptr && share->limited() ? share : nullptr;
   first.observe(this);
   second.observe(this);
   move(0);
@@ -39,6 +40,7 @@ void Pump::start(Leg& first, Leg& second, PumpOwner& owner) {
 
 void Pump::cancel(Cause cause) {
   if (!running()) return;
+  leave_share();
   owner_ = nullptr;
   for (Side& side : sides_) {
     side.leg->observe(nullptr);
@@ -52,19 +54,78 @@ void Pump::move(int direction) {
   Leg& from = *side.leg;
   Leg& to = *sides_[1 - direction].leg;
   if (side.shut_other) return;
+  bool waits = false;
   // Each round takes what both sides allow; the legs' own bounds end the loop.
   while (true) {
-    const uint32_t wanted = std::min(from.readable(), to.send_room());
+    uint32_t wanted = std::min(from.readable(), to.send_room());
     if (wanted == 0) break;
+    if (share_ != nullptr) {
+      wanted = std::min(wanted, allowance(direction));
+      waits = wanted == 0;
+      if (waits) break;
+    }
     packet::Chain bytes = from.read(wanted);
     if (bytes.empty()) break;
     side.moved += bytes.size();
+    if (share_ != nullptr) count(side, side.on_its_way + bytes.size());
     to.write(std::move(bytes));
+  }
+  if (share_ != nullptr) {
+    set_waits(side, waits);
+    list();
   }
   if (from.ended()) {
     side.shut_other = true;
     to.shutdown();
   }
+}
+
+uint32_t Pump::allowance(int direction) {
+  Side& side = sides_[direction];
+  count(side, sides_[1 - direction].leg->queued());
+  return static_cast<uint32_t>(std::min<uint64_t>(share_->room(side.on_its_way), UINT32_MAX));
+}
+
+void Pump::count(Side& side, uint32_t on_its_way) {
+  share_->used_ = share_->used_ - side.on_its_way + on_its_way;
+  side.on_its_way = on_its_way;
+}
+
+void Pump::set_waits(Side& side, bool waits) {
+  if (waits == side.waits) return;
+  side.waits = waits;
+  if (waits) {
+    share_->wait();
+  } else {
+    share_->stop_waiting();
+  }
+}
+
+void Pump::look_again() {
+  for (const int direction : {0, 1}) {
+    if (sides_[direction].waits) {
+      move(direction);
+    } else {
+      count(sides_[direction], sides_[1 - direction].leg->queued());
+    }
+  }
+  list();
+}
+
+void Pump::list() {
+  const bool holds = sides_[0].on_its_way != 0 || sides_[1].on_its_way != 0;
+  if (holds && !listed_) share_->add(*this);
+  if (!holds && listed_) share_->remove(*this);
+}
+
+void Pump::leave_share() {
+  if (share_ == nullptr) return;
+  for (Side& side : sides_) {
+    set_waits(side, false);
+    count(side, 0);
+  }
+  list();
+  share_ = nullptr;
 }
 
 void Pump::on_closed(Leg& leg) {
@@ -86,6 +147,7 @@ void Pump::on_aborted(Leg& leg, Cause cause) {
 }
 
 void Pump::finish(Cause cause, int side) {
+  leave_share();
   PumpOwner& owner = *std::exchange(owner_, nullptr);
   for (const Side& each : sides_) each.leg->observe(nullptr);
   owner.on_pump_done(*this, {cause, side == 0, sides_[0].moved, sides_[1].moved});

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "relay/leg.h"
+#include "relay/share.h"
 
 namespace isthmus::relay {
 
@@ -33,12 +34,14 @@ class PumpOwner {
 class Pump final : private Observer {
  public:
   Pump() = default;
+  ~Pump() { leave_share(); }
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
 
-  // Both legs are connected; whatever is readable already is moved at once. Legs outlive the pump's
-  // run. Call from an engine's event, or from outside of any engine.
-  void start(Leg& first, Leg& second, PumpOwner& owner);
+  // Both legs are connected; whatever is readable already is moved at once. Legs and share outlive
+  // the pump's run. share: null, or what bounds the bytes on their way. Call from an engine's
+  // event, or from outside of any engine.
+  void start(Leg& first, Leg& second, PumpOwner& owner, Share* share = nullptr);
   // Aborts both legs, without telling the owner. Nothing happens when the pump isn't running.
   void cancel(Cause cause);
 
@@ -47,12 +50,16 @@ class Pump final : private Observer {
   uint64_t second_to_first() const { return sides_[1].moved; }
 
  private:
+  friend class Share;
+
   // A leg and the direction that starts at it.
   struct Side {
     Leg* leg = nullptr;
     uint64_t moved = 0;       // bytes read here and written to the other leg
+    uint32_t on_its_way = 0;  // of those, as the share counts them
     bool shut_other = false;  // this leg's end was passed on
     bool closed = false;
+    bool waits = false;  // for the share's room
   };
 
   void on_readable(Leg& leg) override { move(from(leg)); }
@@ -64,8 +71,20 @@ class Pump final : private Observer {
   void move(int direction);
   void finish(Cause cause, int side);
 
+  // Where there is a share.
+  uint32_t allowance(int direction);
+  void count(Side& side, uint32_t on_its_way);
+  void set_waits(Side& side, bool waits);
+  void look_again();
+  void list();
+  void leave_share();
+
   Side sides_[2];
   PumpOwner* owner_ = nullptr;
+  Share* share_ = nullptr;
+  Pump* next_ = nullptr;  // of the share's that have something on its way
+  Pump* previous_ = nullptr;
+  bool listed_ = false;
 };
 
 }  // namespace isthmus::relay

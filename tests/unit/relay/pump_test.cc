@@ -21,6 +21,7 @@ class FakeLeg final : public Leg {
   }
   bool ended() const override { return far_ended && in.empty(); }
   uint32_t send_room() const override { return room; }
+  uint32_t queued() const override { return out.size() - left; }
   void write(packet::Chain&& bytes) override {
     EXPECT_LE(bytes.size(), room);
     EXPECT_FALSE(shut) << "nothing may follow the end";
@@ -61,6 +62,7 @@ class FakeLeg final : public Leg {
 
   packet::Chain in;
   packet::Chain out;
+  uint32_t left = 0;  // of out
   uint32_t room = 1000;
   bool far_ended = false;
   bool shut = false;
