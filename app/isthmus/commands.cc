@@ -78,6 +78,8 @@ constexpr Command kCommands[] = {
      "The steps of the traffic-path article, with this flow's own facts.", show_walk, print_walk},
     {"display", "show drops", "Packets and connections dropped or refused, by reason.", show_drops,
      nullptr},
+    {"display", "show limits", "What each workload has of its quotas on each worker.", show_limits,
+     nullptr},
     {"display", "show workers", "Where each worker's cycles go.", show_workers, nullptr},
     {"display", "show pools", "Mbufs of each worker's pools, in use and free.", show_pools,
      nullptr},

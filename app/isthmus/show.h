@@ -27,6 +27,7 @@ Json show_walk(Application& application, const Arguments& arguments);
 std::string print_walk(const Json& walk);
 
 Json show_drops(Application& application, const Arguments& arguments);
+Json show_limits(Application& application, const Arguments& arguments);
 Json show_workers(Application& application, const Arguments& arguments);
 Json show_pools(Application& application, const Arguments& arguments);
 Json show_tcp(Application& application, const Arguments& arguments);

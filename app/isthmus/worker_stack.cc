@@ -22,6 +22,11 @@ void fill_random(Secret& secret) {
 // What the hbone room can hold.
 constexpr uint32_t kMostStreams = 128;
 
+// A quota of a workload.
+uint32_t unless_none(uint32_t limit) {
+  return limit == 0 ? UINT32_MAX : limit;
+}
+
 gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   const config::Limits& limits = setting.config.limits;
   // Most flows are translated packet by packet; those that end here cost kilobytes each.
@@ -44,7 +49,11 @@ gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   config.pool.waiters = terminated;
   config.nat.capacity = limits.flows;
   config.outbound.flows = terminated;
-  config.outbound.held_per_pod = limits.per_workload.pending_tunnels;
+  const config::WorkloadLimits& each = limits.per_workload;
+  config.outbound.held_per_pod = unless_none(each.held_syns);
+  config.quotas.flows = each.flows;
+  config.quotas.pending_tunnels = each.pending_tunnels;
+  config.quotas.bytes_in_flight = each.bytes_in_flight;
   config.inbound_streams = terminated;
   config.tcp.max_connections = limits.tunnels + terminated;
   config.tcp.memory_budget = buffers / 4;
@@ -65,7 +74,7 @@ tls::HandshakeLimits handshake_limits(const WorkerStack::Setting& setting) {
   const config::Limits& limits = setting.config.limits;
   tls::HandshakeLimits result;
   result.total = std::max(1U, limits.pending_handshakes / setting.workers);
-  result.per_workload = std::min(result.total, limits.per_workload.pending_tunnels);
+  result.per_workload = std::min(result.total, unless_none(limits.per_workload.pending_handshakes));
   return result;
 }
 

@@ -104,9 +104,13 @@ struct Pools {
   uint32_t clones = 32768;
 };
 
+// Of one workload of this node; 0: none.
 struct WorkloadLimits {
-  // Outbound flows that wait for their upstream with their SYN held; handshakes in progress.
-  uint32_t pending_tunnels = 1024;
+  uint32_t flows = 8192;
+  uint32_t pending_tunnels = 1024;       // asked for and not answered yet, both directions
+  uint32_t held_syns = 256;              // more are accepted before their upstream has answered
+  uint32_t pending_handshakes = 256;     // TLS
+  uint64_t bytes_in_flight = 16u << 20;  // relayed bytes on their way from one leg to the other
 };
 
 // Per worker, except where a name says otherwise.
@@ -118,7 +122,7 @@ struct Limits {
   // TLS records of one connection and direction under one key. AES-GCM bears twice as many (RFC
   // 8446 section 5.5), so that the peer has time to answer the KeyUpdate.
   uint32_t records_per_key = 11'863'283;  // 2^23.5
-  WorkloadLimits per_workload;
+  WorkloadLimits per_workload;            // of each worker, too
 };
 
 // Identities from PEM files of a folder, or from the embedded CA of tests.

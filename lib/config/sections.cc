@@ -83,9 +83,20 @@ void limit_field(const Node& node, T& into) {
   into.*Member = yaml::integer<Value>(node, 1, static_cast<Value>(Most));
 }
 
+// 0 is none.
+template <auto Member>
+void quota_field(const Node& node, WorkloadLimits& into) {
+  using Value = std::remove_reference_t<decltype(into.*Member)>;
+  constexpr uint64_t kMost = sizeof(Value) == sizeof(uint64_t) ? uint64_t{1} << 40 : 1U << 24;
+  into.*Member = yaml::integer<Value>(node, 0, static_cast<Value>(kMost));
+}
+
 constexpr Field<WorkloadLimits> kWorkloadLimitFields[] = {
-    {"pending_tunnels", optional,
-     limit_field<&WorkloadLimits::pending_tunnels, 1U << 20, WorkloadLimits>},
+    {"flows", optional, quota_field<&WorkloadLimits::flows>},
+    {"pending_tunnels", optional, quota_field<&WorkloadLimits::pending_tunnels>},
+    {"held_syns", optional, quota_field<&WorkloadLimits::held_syns>},
+    {"pending_handshakes", optional, quota_field<&WorkloadLimits::pending_handshakes>},
+    {"bytes_in_flight", optional, quota_field<&WorkloadLimits::bytes_in_flight>},
 };
 
 constexpr Field<Limits> kLimitsFields[] = {

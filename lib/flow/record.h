@@ -48,11 +48,13 @@ struct ShortText {
 };
 
 inline constexpr uint16_t kNoInterface = UINT16_MAX;
+inline constexpr uint32_t kNoAccount = UINT32_MAX;
 
 struct Record {
   uint64_t id = 0;  // unique in the process, never 0; id % workers is the owner (Table gives it)
   uint64_t tunnel = 0;  // inbound_stream: id of the record of the tunnel that carries it; 0: none
-  Moments at;
+  [[no_unique_address]] Moments at;
+  uint32_t account = kNoAccount;  // the owner's: of the workload whose quotas it counts in
   std::string_view peer;  // SPIFFE id that the peer proved, as interned: outlives every record
   uint64_t bytes_to_upstream = 0;
   uint64_t bytes_to_client = 0;
@@ -77,7 +79,7 @@ struct Record {
   bool through_waypoint = false;
 };
 // Every live flow has one, and many are idle.
-static_assert(sizeof(Record) <= 256);
+static_assert(sizeof(Record) <= 240);
 
 // A record as it is copied out.
 struct Report : Record {

@@ -42,6 +42,7 @@ flow::Record* open_record(Context& context, flow::Kind kind, capture::Class capt
 void close_record(Context& context, flow::Record* record, stats::Reason reason,
                   std::string_view refused_authority) {
   if (reason != stats::Reason::count_) record->reason = reason;
+  context.quotas.release(*record);
   context.flows.close(record, context.now, refused_authority);
 }
 

@@ -9,6 +9,7 @@
 
 #include "flow/table.h"
 #include "gateway/plan.h"
+#include "gateway/quotas.h"
 #include "gateway/random.h"
 #include "hbone/engine.h"
 #include "hbone/pool.h"
@@ -50,6 +51,7 @@ struct Context {
   packet::Pools pools;
   stats::ReasonCounters& reasons;
   flow::Table& flows;
+  Quotas& quotas;
   Random& random;
   tcp::Engine& tcp;
   nat::Table& nat;

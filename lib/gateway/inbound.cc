@@ -26,6 +26,10 @@ void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
     context_.tcp.send_reset(syn, 0, context_.now);
     return;
   }
+  if (const auto refused = context_.quotas.admit(*record)) {
+    context_.reasons.count(*refused);
+    return refuse(syn, *record, *refused);
+  }
   const packet::IpAddress& pod = syn.tuple.destination.address;
   record->destination_identity = proxy::server_identity(*context_.plan->mesh, pod);
   record->at.mark(flow::kDecided, context_.now);
@@ -90,29 +94,44 @@ void Inbound::on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) {
   record->destination_identity = decision.destination_identity;
   if (request.peer) record->source_identity = context_.plan->mesh->find_identity(request.peer->uri);
   record->policy = decision.rbac.policy;
-  if (decision.status != 200)
+  if (decision.status != 200) {
     return refuse(tunnel, connect, record, decision.status, decision.reason);
+  }
+  dial(tunnel, connect, *record, decision);
+}
 
+void Inbound::dial(hbone::Tunnel& tunnel, const hbone::Connect& connect, flow::Record& record,
+                   const proxy::InboundDecision& decision) {
+  if (const auto refused = context_.quotas.admit(record)) {
+    return refuse(tunnel, connect, &record, 503, *refused);
+  }
   const packet::IpAddress source = context_.source_to(decision.spoofed_source, decision.upstream);
-  const uint16_t port = ports_.choose(source, decision.upstream);
-  if (port == 0) return refuse(tunnel, connect, record, 503, Reason::gateway_no_port);
+  const packet::Endpoint local{source, ports_.choose(source, decision.upstream)};
+  if (local.port == 0) return refuse(tunnel, connect, &record, 503, Reason::gateway_no_port);
+  Quotas::Account& account = context_.quotas.of(record);
+  if (const auto refused = context_.quotas.begin_tunnel(account)) {
+    return refuse(tunnel, connect, &record, 503, *refused);
+  }
   Stream* stream = streams_.take(*this);
-  if (stream == nullptr) return refuse(tunnel, connect, record, 503, Reason::gateway_flows_full);
-  const packet::Endpoint local{source, port};
+  if (stream == nullptr) {
+    context_.quotas.end_tunnel(account);
+    return refuse(tunnel, connect, &record, 503, Reason::gateway_flows_full);
+  }
   tcp::Options options;
   options.mtu = context_.mtu_to(decision.upstream.address);
   options.keepalive_idle = kPodKeepalive;
   stream->dialling = context_.tcp.connect(local, decision.upstream, stream, options, context_.now);
   if (stream->dialling == nullptr) {
+    context_.quotas.end_tunnel(account);
     streams_.give_back(stream);
-    return refuse(tunnel, connect, record, 503, Reason::tcp_table_full);
+    return refuse(tunnel, connect, &record, 503, Reason::tcp_table_full);
   }
-  stream->record = record;
+  stream->record = &record;
   stream->tunnel = &tunnel;
   tunnel.user = stream;
-  record->upstream = {local, decision.upstream};
-  record->out_interface = context_.interface_to(decision.upstream.address);
-  record->at.mark(flow::kDialled, context_.now);
+  record.upstream = {local, decision.upstream};
+  record.out_interface = context_.interface_to(decision.upstream.address);
+  record.at.mark(flow::kDialled, context_.now);
 }
 
 void Inbound::refuse(hbone::Tunnel& tunnel, const hbone::Connect& connect, flow::Record* record,
@@ -128,7 +147,7 @@ void Inbound::refuse(hbone::Tunnel& tunnel, const hbone::Connect& connect, flow:
 
 void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16_t events) {
   if ((events & (tcp::kFailed | tcp::kClosed)) != 0) {
-    stream.dialling = nullptr;
+    dialled(stream);
     stream.record->http_status = 503;
     stream.tunnel->refuse(503, Reason::count_);
     const bool failed = connection.failure() != tcp::Failure::none;
@@ -138,7 +157,7 @@ void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16
   flow::Record& record = *stream.record;
   record.at.mark(flow::kUpstream, context_.now);
   stream.upstream.attach(connection);
-  stream.dialling = nullptr;
+  dialled(stream);
   if (!stream.tunnel->accept()) {
     stream.tunnel->refuse(503, Reason::count_);
     return end(stream, Reason::packet_no_buffer);
@@ -146,7 +165,13 @@ void Inbound::upstream_event(Stream& stream, tcp::Connection& connection, uint16
   record.state = flow::State::open;
   record.http_status = 200;
   record.at.mark(flow::kAccepted, context_.now);
-  stream.pump.start(*stream.tunnel, stream.upstream, stream);
+  relay::Share& share = context_.quotas.of(record).share;
+  stream.pump.start(*stream.tunnel, stream.upstream, stream, &share);
+}
+
+void Inbound::dialled(Stream& stream) {
+  stream.dialling = nullptr;
+  context_.quotas.end_tunnel(context_.quotas.of(*stream.record));
 }
 
 void Inbound::on_connect_cancelled(hbone::Tunnel& tunnel, relay::Cause) {
@@ -162,6 +187,7 @@ void Inbound::finished(Stream& stream, const relay::Outcome& outcome) {
 void Inbound::end(Stream& stream, Reason reason) {
   if (stream.dialling != nullptr) {
     stream.dialling->abort();
+    dialled(stream);
   } else {
     stream.upstream.release();
   }

@@ -54,9 +54,14 @@ class Inbound final : private hbone::Service {
   void on_connect_cancelled(hbone::Tunnel& tunnel, relay::Cause cause) override;
   void on_inbound_ended(uint64_t cookie, const hbone::Failure& failure) override;
 
+  // Connects to the pod that the CONNECT was decided for.
+  void dial(hbone::Tunnel& tunnel, const hbone::Connect& connect, flow::Record& record,
+            const proxy::InboundDecision& decision);
   void refuse(const packet::Parsed& syn, flow::Record& record, stats::Reason reason);
   void refuse(hbone::Tunnel& tunnel, const hbone::Connect& connect, flow::Record* record,
               uint16_t status, stats::Reason reason);
+  // The pod has answered, or won't.
+  void dialled(Stream& stream);
   void upstream_event(Stream& stream, tcp::Connection& connection, uint16_t events);
   void finished(Stream& stream, const relay::Outcome& outcome);
   // The reason is counted; count_ for an orderly end.

@@ -3,6 +3,7 @@
 #include "gateway/outbound.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "gateway/endings.h"
 #include "gateway/review.h"
@@ -15,12 +16,6 @@ using stats::Reason;
 Outbound::Outbound(const OutboundOptions& options, Context& context, hbone::Pool& pool)
     : context_(context), pool_(pool), options_(options), flows_(options.flows) {}
 
-uint32_t& Outbound::held_of(const packet::IpAddress& pod) {
-  uint32_t hash = 0;
-  for (uint8_t byte : pod.bytes()) hash = hash * 31 + byte;
-  return held_[hash % held_.size()];
-}
-
 tcp::Options Outbound::client_options(const packet::Parsed& syn) const {
   tcp::Options options;
   options.mtu = context_.mtu_to(syn.tuple.source.address);
@@ -29,7 +24,8 @@ tcp::Options Outbound::client_options(const packet::Parsed& syn) const {
 }
 
 bool Outbound::answer_by_cookie(const packet::Parsed& syn) {
-  if (held_of(syn.tuple.source.address) < options_.held_per_pod) return false;
+  const uint32_t held = context_.quotas.held_syns(syn.tuple.source.address);
+  if (held < options_.held_per_pod) return false;
   if (!context_.tcp.crowded(syn)) return false;
   context_.tcp.send_cookie(syn, client_options(syn), kOutboundCookie, context_.now);
   return true;
@@ -45,7 +41,7 @@ void Outbound::open(const packet::Parsed& syn, flow::Record& record,
   }
   flow->record = &record;
 
-  uint32_t& held = held_of(syn.tuple.source.address);
+  uint32_t& held = context_.quotas.of(record).held_syns;
   const bool hold = held < options_.held_per_pod && opens(syn);
   tcp::Options options = client_options(syn);
   if (hold) options.handshake_timeout = options_.hold_timeout;
@@ -82,6 +78,13 @@ stats::Refusal Outbound::dial(Flow& flow, const proxy::OutboundDecision& decisio
   record.destination_identity = decision.expected.count != 0 ? decision.expected.ids[0] : 0;
   Opening& opening = *flow.opening();
   opening.retry_key = decision.retry_key;
+  if (!opening.counted_as_pending) {
+    if (const auto refused = context_.quotas.begin_tunnel(context_.quotas.of(record))) {
+      context_.reasons.count(*refused);
+      return *refused;
+    }
+    opening.counted_as_pending = true;
+  }
 
   hbone::PoolKey key;
   key.source = context_.plan->identity(decision.source_identity);
@@ -137,10 +140,11 @@ void Outbound::on_tunnel_open(uint64_t cookie, hbone::Tunnel& tunnel) {
   if (flow.opening()->counted_as_held) {
     record.at.mark(flow::kAccepted, context_.now);
     flow.client.connection()->complete_accept();
-    release_hold(flow);
   }
+  release_opening(flow);
   if (tunnel.peer() != nullptr) record.peer = tunnel.peer()->to_string();
-  flow.stage.emplace<relay::Pump>().start(flow.client, tunnel, flow);
+  relay::Share& share = context_.quotas.of(record).share;
+  flow.stage.emplace<relay::Pump>().start(flow.client, tunnel, flow, &share);
 }
 
 void Outbound::on_tunnel_failed(uint64_t cookie, const hbone::Failure& failure) {
@@ -207,11 +211,12 @@ void Outbound::finished(Flow& flow, const relay::Outcome& outcome) {
   end(flow, reason_of(outcome.cause));
 }
 
-void Outbound::release_hold(Flow& flow) {
+void Outbound::release_opening(Flow& flow) {
   Opening* opening = flow.opening();
-  if (opening == nullptr || !opening->counted_as_held) return;
-  --held_of(flow.record->client.source.address);
-  opening->counted_as_held = false;
+  if (opening == nullptr) return;
+  Quotas::Account& account = context_.quotas.of(*flow.record);
+  if (std::exchange(opening->counted_as_held, false)) --account.held_syns;
+  if (std::exchange(opening->counted_as_pending, false)) context_.quotas.end_tunnel(account);
 }
 
 void Outbound::end(Flow& flow, Reason reason) {
@@ -221,7 +226,7 @@ void Outbound::end(Flow& flow, Reason reason) {
 }
 
 void Outbound::let_go(Flow& flow) {
-  release_hold(flow);
+  release_opening(flow);
   flow.client.release();  // refused when it is still held
   if (flow.tunnel != nullptr) flow.tunnel->release();
   flows_.give_back(&flow);

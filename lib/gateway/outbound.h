@@ -25,7 +25,7 @@ namespace isthmus::gateway {
 
 struct OutboundOptions {
   uint32_t flows = 16384;
-  uint32_t held_per_pod = 256;  // SYNs held at once for one source address
+  uint32_t held_per_pod = 256;  // SYNs held at once for one workload
   // From the SYN until it is answered, all attempts together; an attempt's own limits are the
   // pool's. Clients give up after two minutes (Linux), people much earlier.
   timer::Duration hold_timeout = std::chrono::seconds(20);
@@ -37,6 +37,7 @@ struct Opening {
 
   hbone::Ticket ticket;
   bool counted_as_held = false;
+  bool counted_as_pending = false;
   bool waits_for_client = false;  // accepted early; not dialled
   uint8_t attempts = 0;           // upstreams that failed
   std::array<packet::IpAddress, kMaxAttempts> tried{};
@@ -105,15 +106,13 @@ class Outbound final : private hbone::OpenHandler {
   void end(Flow& flow, stats::Reason reason);
   void let_go(Flow& flow);
   void cut(Flow& flow, stats::Reason reason);
-  uint32_t& held_of(const packet::IpAddress& pod);
-  void release_hold(Flow& flow);
+  // What it counts as while it is not open.
+  void release_opening(Flow& flow);
 
   Context& context_;
   hbone::Pool& pool_;
   const OutboundOptions options_;
   Slots<Flow> flows_;
-  // SYNs held by source address, hashed: pods that share a place share its bound.
-  std::array<uint32_t, 1024> held_{};
 };
 
 }  // namespace isthmus::gateway

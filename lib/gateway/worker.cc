@@ -65,6 +65,7 @@ Worker::Worker(const WorkerConfig& config, const WorkerParts& parts, const Plan*
     : pools_(parts.pools),
       random_(config.random),
       flows_(config.index, config.workers, config.flows),
+      quotas_(config.quotas, config.secrets.table),
       handoff_(parts.handoff),
       edge_(parts.io, pools_, reasons_, config.secrets.table, *plan, now),
       tcp_(config.tcp, pools_, edge_, reasons_, config.secrets, now),
@@ -78,6 +79,7 @@ Worker::Worker(const WorkerConfig& config, const WorkerParts& parts, const Plan*
                .pools = pools_,
                .reasons = reasons_,
                .flows = flows_,
+               .quotas = quotas_,
                .random = random_,
                .tcp = tcp_,
                .nat = nat_,
@@ -110,6 +112,7 @@ unsigned Worker::poll(timer::Instant now, tls::WallTime wall) {
   // Received bytes go up into HBONE; tunnels and their observers answer; what they sent goes out.
   tcp_.flush(now);
   hbone_.flush(now);
+  if (quotas_.resume()) ++work;
   tcp_.flush(now);
   work += edge_.flush();
 
@@ -401,13 +404,22 @@ void Worker::open_flow(Parsed& syn, const Arrival& arrival) {
   }
 }
 
-void Worker::open_plain(Parsed& syn, const Arrival& arrival, const PlainLeg& leg) {
-  flow::Record* record = open_record(context_, leg.kind, leg.capture_class, syn.tuple, arrival);
+flow::Record* Worker::open_admitted(const Parsed& syn, const Arrival& arrival, flow::Kind kind,
+                                    capture::Class capture_class) {
+  flow::Record* record = open_record(context_, kind, capture_class, syn.tuple, arrival);
   if (record == nullptr) {
     reasons_.count(Reason::gateway_flows_full);
-    tcp_.send_reset(syn, 0, context_.now);
-    return rte_pktmbuf_free(syn.mbuf);
+  } else if (const auto refused = quotas_.admit(*record)) {
+    record->kind = flow::Kind::refused;
+    fail_record(context_, std::exchange(record, nullptr), *refused);
   }
+  if (record == nullptr) tcp_.send_reset(syn, 0, context_.now);
+  return record;
+}
+
+void Worker::open_plain(Parsed& syn, const Arrival& arrival, const PlainLeg& leg) {
+  flow::Record* record = open_admitted(syn, arrival, leg.kind, leg.capture_class);
+  if (record == nullptr) return rte_pktmbuf_free(syn.mbuf);
   record->at.mark(flow::kDecided, context_.now);
   record->endpoint = leg.upstream;
   record->source_identity = leg.source_identity;
@@ -443,14 +455,8 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
       break;
   }
   if (outbound_.answer_by_cookie(syn)) return rte_pktmbuf_free(syn.mbuf);
-  flow::Record* record =
-      open_record(context_, flow::Kind::outbound_hbone, kClass, syn.tuple, arrival);
-  if (record == nullptr) {
-    reasons_.count(Reason::gateway_flows_full);
-    tcp_.send_reset(syn, 0, context_.now);
-  } else {
-    outbound_.open(syn, *record, decision);
-  }
+  flow::Record* record = open_admitted(syn, arrival, flow::Kind::outbound_hbone, kClass);
+  if (record != nullptr) outbound_.open(syn, *record, decision);
   settle(syn);
 }
 

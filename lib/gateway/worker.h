@@ -57,6 +57,7 @@ struct WorkerConfig {
   nat::Config nat;
   OutboundOptions outbound;
   uint32_t inbound_streams = 16384;
+  QuotaLimits quotas;
   // Keys of the hashes that nobody outside may predict; fixed in tests.
   tcp::Secrets secrets;
   Random::Key random{};
@@ -116,6 +117,7 @@ class Worker final : private hbone::Dialer {
   nat::Table& nat() { return nat_; }
   Edge& edge() { return edge_; }
   const Context& context() const { return context_; }
+  const Quotas& quotas() const { return quotas_; }
   const stats::ReasonCounters& reasons() const { return reasons_; }
   const WorkerCounters& counters() const { return counters_; }
   // Brings the byte counts in the live records up to date.
@@ -152,6 +154,10 @@ class Worker final : private hbone::Dialer {
     mesh::IdentityId destination_identity = mesh::kNoIdentity;
   };
   void open_plain(packet::Parsed& syn, const Arrival& arrival, const PlainLeg& leg);
+  // The record of a flow that its workload's quota allows. Null: the client was told, and why is
+  // counted and recorded. The mbuf stays the caller's.
+  flow::Record* open_admitted(const packet::Parsed& syn, const Arrival& arrival, flow::Kind kind,
+                              capture::Class capture_class);
   void refuse(packet::Parsed& syn, const Arrival& arrival, capture::Class capture_class,
               stats::Reason reason, mesh::NameId policy);
   void icmp(packet::Parsed& packet, bool ours);
@@ -171,6 +177,7 @@ class Worker final : private hbone::Dialer {
   WorkerCounters counters_;
   Random random_;
   flow::Table flows_;
+  Quotas quotas_;
   Handoff& handoff_;
   Edge edge_;
   tcp::Engine tcp_;

@@ -255,6 +255,10 @@ std::string GatewayNode::leftovers() {
     expect(i, "NAT entries", w.nat().size());
     expect(i, "handshakes", seats_[i]->executor.in_progress());
     expect(i, "keys", seats_[i]->records.keys().in_use());
+    w.quotas().for_each([&](const auto& account) {
+      expect(i, "of what a workload has",
+             account.flows + account.pending_tunnels + account.held_syns + account.share.used());
+    });
     expect(i, "received frames", seats_[i]->received.size());
   }
   uint64_t over = 0;

@@ -31,6 +31,7 @@ TEST(Documentation, EveryCommandIsFoundByItsOwnWords) {
                            "show flows x",
                            "show flow 3 walk",
                            "show drops",
+                           "show limits",
                            "show workers",
                            "show pools",
                            "show tcp 5",

@@ -86,6 +86,8 @@ TEST(Config, WhatIsNotSaidHasItsDefault) {
   EXPECT_EQ(c.node.trust_domain, "cluster.local");
   EXPECT_EQ(c.limits.flows, 65536U);
   EXPECT_EQ(c.limits.records_per_key, 11'863'283U);
+  EXPECT_EQ(c.limits.per_workload.flows, 8192U);
+  EXPECT_EQ(c.limits.per_workload.bytes_in_flight, 16U << 20);
 }
 
 TEST(Config, TheMeshExampleIsAccepted) {
@@ -208,8 +210,8 @@ TEST(Config, IsRefusedWholeWithFileLineColumnAndReason) {
       {"mesh:", "pools: {small: 1}\nmesh:", "c.yaml:7:16: \"1\" is no number from 256 to 16777216"},
       {"mesh:", "limits: {records_per_key: 11863284}\nmesh:",
        "c.yaml:7:27: \"11863284\" is no number from 64 to 11863283"},
-      {"mesh:", "limits: {per_workload: {pending_tunnels: 0}}\nmesh:",
-       "c.yaml:7:42: \"0\" is no number from 1 to 1048576"},
+      {"mesh:", "limits: {per_workload: {flows: 16777217}}\nmesh:",
+       "c.yaml:7:32: \"16777217\" is no number from 0 to 16777216"},
   };
   for (const auto& c : cases) EXPECT_EQ(refusal(broken(c.what, c.by)), c.error) << c.by;
 }

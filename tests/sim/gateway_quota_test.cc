@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// Quotas of workloads, between two gateways: whoever exceeds one is answered at once and rightly,
+// and the workload beside it is served as ever.
+#include <gtest/gtest.h>
+
+#include "sim/gateway_world.h"
+
+namespace isthmus::sim {
+namespace {
+
+using stats::Reason;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class WorkloadQuota : public testing::TestWithParam<bool> {
+ protected:
+  // tune: of the gateway on that side.
+  GatewayScenario scenario(int side, std::function<void(gateway::WorkerConfig&)> tune) const {
+    GatewayScenario s;
+    s.seed = 31;
+    s.kernel = GetParam();
+    s.tune = [side, tune = std::move(tune), made = 0](gateway::WorkerConfig& config) mutable {
+      if (made++ == side) tune(config);
+    };
+    return s;
+  }
+  static FlowPlan flow(Place client, Place server, Fate fate, timer::Duration start = {}) {
+    FlowPlan plan;
+    plan.client = client;
+    plan.server = server;
+    plan.fate = fate;
+    plan.start = start;
+    plan.user[0].bytes = plan.user[1].bytes = 100'000;
+    return plan;
+  }
+  // The reports of the flows that the gateway refused for the reason.
+  static std::vector<flow::Report> refused(World& world, int side, Reason reason) {
+    std::vector<flow::Report> found;
+    for (const flow::Report& report : world.gateway(side).records()) {
+      if (report.kind == flow::Kind::refused && report.reason == reason) found.push_back(report);
+    }
+    EXPECT_EQ(world.gateway(side).count(reason), found.size());
+    return found;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Shapes, WorkloadQuota, testing::Bool(), [](const auto& info) {
+  return std::string(info.param ? "OneArmed" : "PodUnderlay");
+});
+
+TEST_P(WorkloadQuota, StreamsBeyondTheFlowsOfAWorkloadGet503AndOthersGoOn) {
+  // Its tunnel and two streams.
+  GatewayScenario s = scenario(1, [](gateway::WorkerConfig& config) { config.quotas.flows = 3; });
+  s.flows = {flow(kA1, kB1, Fate::served), flow(kA1, kB1, Fate::served),
+             flow(kA1, kB1, Fate::denied, milliseconds(500)),
+             flow(kA2, kB2, Fate::served, milliseconds(500)),
+             flow(kA1, kB1, Fate::served, seconds(20))};
+  for (const size_t i : {0, 1}) {  // there until others have tried
+    s.flows[i].user[0].bytes = 500'000;
+    s.flows[i].user[1].stall_at = 10'000;
+    s.flows[i].user[1].stall_for = seconds(3);
+  }
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 4u);
+  EXPECT_LT(world.waited(2), milliseconds(200));
+  const auto reports = refused(world, 1, Reason::gateway_workload_flows);
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].http_status, 503);
+  EXPECT_EQ(reports[0].peer, "spiffe://cluster.local/ns/default/sa/a1");
+  EXPECT_TRUE(reports[0].has_authority());
+  const auto told = refused(world, 0, Reason::hbone_refused_by_peer);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].http_status, 503);
+}
+
+TEST_P(WorkloadQuota, TunnelsThatAPodHasNotAcceptedAreBoundedAndOthersGoOn) {
+  GatewayScenario s =
+      scenario(1, [](gateway::WorkerConfig& config) { config.quotas.pending_tunnels = 2; });
+  s.flows = {flow(kA1, kB1, Fate::silent), flow(kA1, kB1, Fate::silent),
+             flow(kA1, kB1, Fate::denied, seconds(1)), flow(kA2, kB2, Fate::served, seconds(1)),
+             flow(kA1, kB1, Fate::served, seconds(20))};
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 2u);
+  EXPECT_LT(world.waited(2), milliseconds(200));
+  const auto reports = refused(world, 1, Reason::gateway_workload_pending);
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].http_status, 503);
+}
+
+TEST_P(WorkloadQuota, TunnelsThatWaitForTheirAnswerAreBoundedAndOthersGoOn) {
+  GatewayScenario s =
+      scenario(0, [](gateway::WorkerConfig& config) { config.quotas.pending_tunnels = 2; });
+  s.flows = {flow(kA1, kB1, Fate::silent), flow(kA1, kB1, Fate::silent),
+             flow(kA1, kB1, Fate::denied, seconds(1)), flow(kA2, kB1, Fate::served, seconds(1)),
+             flow(kA1, kB1, Fate::served, seconds(20))};
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 2u);
+  EXPECT_LT(world.waited(2), milliseconds(50)) << "nobody else was asked";
+  ASSERT_EQ(refused(world, 0, Reason::gateway_workload_pending).size(), 1u);
+}
+
+TEST_P(WorkloadQuota, BytesInFlightHoldSendersBackAndOthersGoOn) {
+  constexpr uint64_t kLimit = 64u << 10;
+  constexpr unsigned kFlows = 6;
+  constexpr uint64_t kBytes = 500'000;
+  GatewayScenario s =
+      scenario(1, [](gateway::WorkerConfig& config) { config.quotas.bytes_in_flight = kLimit; });
+  for (unsigned i = 0; i <= kFlows; ++i) {
+    // All but the last have a reader that stands still for a while.
+    const bool last = i == kFlows;
+    s.flows.push_back(
+        flow(last ? kA2 : kA1, last ? kB2 : kB1, Fate::served, last ? seconds(1) : seconds(0)));
+    s.flows[i].user[0].bytes = kBytes;
+    if (last) continue;
+    s.flows[i].user[1].stall_at = 10'000;
+    s.flows[i].user[1].stall_for = seconds(10);
+  }
+  World world(s);
+  const auto account_of = [&](const char* address) {
+    gateway::Quotas::Account found;
+    world.gateway(1).worker().quotas().for_each([&](const auto& account) {
+      if (account.address == test::ip(address)) found = account;
+    });
+    return found;
+  };
+  uint64_t most = 0;
+  ASSERT_TRUE(world.run_until([&] {
+    most = std::max(most, account_of("10.2.0.1").share.used());
+    return world.client(kFlows).over();
+  }));
+  EXPECT_LT(world.scheduler().now(), timer::Instant(std::chrono::hours(1)) + seconds(5))
+      << "the other workload waited";
+  const auto account = account_of("10.2.0.1");
+  EXPECT_GT(account.share.waiting(), 0u);
+  EXPECT_GE(most, kLimit) << "it was not tried";
+  EXPECT_LE(most, kLimit + 2 * kFlows * uint64_t{relay::Share::kFloor});
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), kFlows + 1);
+}
+
+}  // namespace
+}  // namespace isthmus::sim

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// SPDX-FileCopyrightText: Isthmus authors
+// What one workload may have of a worker: more is refused at once, for a reason that is told, and
+// no other workload feels it.
+#include "bench.h"
+#include "gateway/quotas.h"
+
+namespace isthmus::gateway {
+namespace {
+
+using packet::Tcp;
+using stats::Reason;
+
+class Quota : public Bench {
+ protected:
+  void expect_refused(Reason reason, uint64_t times = 1) {
+    const Sent refused = out();
+    EXPECT_EQ(refused.tcp().flags, Tcp::kRst | Tcp::kAck);
+    EXPECT_TRUE(nothing_out());
+    EXPECT_EQ(count(reason), times);
+    EXPECT_EQ(count_all(), times);
+    const auto records = gateway_->records();
+    ASSERT_FALSE(records.empty());
+    const auto told = std::count_if(records.begin(), records.end(), [&](const auto& record) {
+      return record.kind == flow::Kind::refused && record.state == flow::State::closed &&
+             record.reason == reason;
+    });
+    EXPECT_EQ(static_cast<uint64_t>(told), times);
+  }
+  // Of the other pod, behind the node port.
+  test::Bytes others_syn(const char* to) { return geneve(1001, inner(syn("10.2.0.1:40000", to))); }
+};
+
+TEST_F(Quota, FlowsOfAWorkloadAreBoundedAndOthersGoOn) {
+  make({.tune = [](WorkerConfig& config) { config.quotas.flows = 2; }});
+  for (const char* to : {"10.9.0.1:80", "10.3.0.1:80"}) {  // translated, and by a tunnel
+    put(kPod, syn("10.1.0.1:40000", to));
+    EXPECT_EQ(out().interface, kUnderlay);
+  }
+  put(kPod, syn("10.1.0.1:40001", "10.9.0.1:81"));
+  expect_refused(Reason::gateway_workload_flows);
+  put(kPod, syn("10.1.0.1:40001", "10.3.0.1:81"));
+  expect_refused(Reason::gateway_workload_flows, 2);
+  put(kNode, others_syn("10.9.0.1:80"));
+  EXPECT_EQ(out().tcp().flags, Tcp::kSyn);
+}
+
+TEST_F(Quota, AFlowThatIsOverMakesRoom) {
+  make({.tune = [](WorkerConfig& config) { config.quotas.flows = 1; }});
+  put(kPod, syn("10.1.0.1:40000", "10.9.0.1:80"));
+  EXPECT_EQ(out().interface, kUnderlay);
+  run(std::chrono::seconds(40));
+  EXPECT_EQ(gateway_->live_flows(), 0u);
+  put(kPod, syn("10.1.0.1:40001", "10.9.0.1:80"));
+  EXPECT_EQ(out().interface, kUnderlay);
+}
+
+TEST_F(Quota, ConnectionsToAWorkloadCountAsItsFlows) {
+  make({.tune = [](WorkerConfig& config) { config.quotas.flows = 1; }});
+  put(kNode, geneve(1000, inner(syn("10.3.0.1:40000", "10.2.0.1:15008"))));
+  EXPECT_EQ(out().tcp().flags, Tcp::kSyn | Tcp::kAck);
+  put(kNode, geneve(1000, inner(syn("10.3.0.1:40001", "10.2.0.1:15008"))));
+  expect_refused(Reason::gateway_workload_flows);
+  put(kNode, geneve(1000, inner(syn("10.3.0.1:40002", "10.2.0.1:80"))));
+  expect_refused(Reason::gateway_workload_flows, 2);
+  put(kPod, syn("10.1.0.1:40000", "10.9.0.1:80"));
+  EXPECT_EQ(out().interface, kUnderlay);
+}
+
+TEST_F(Quota, TunnelsThatWaitToBeOpenAreBoundedAndOthersGoOn) {
+  make({.tune = [](WorkerConfig& config) { config.quotas.pending_tunnels = 1; }});
+  put(kPod, syn("10.1.0.1:40000", "10.3.0.1:80"));
+  EXPECT_EQ(out().tcp().destination_port.get(), 15008);
+  put(kPod, syn("10.1.0.1:40001", "10.3.0.1:80"));
+  expect_refused(Reason::gateway_workload_pending);
+  put(kNode, others_syn("10.3.0.1:80"));
+  EXPECT_EQ(out().tcp().destination_port.get(), 15008);
+}
+
+TEST_F(Quota, ATunnelThatIsGivenUpMakesRoom) {
+  make({.tune = [](WorkerConfig& config) { config.quotas.pending_tunnels = 1; }});
+  put(kPod, syn("10.1.0.1:40000", "10.3.0.1:80"));
+  const Sent dialled = out();
+  put(kUnderlay,
+      test::tcp_packet(packet::Tuple{{packet::IpAddress::v4(dialled.ip().source),
+                                      dialled.tcp().source_port.get()},
+                                     {packet::IpAddress::v4(dialled.ip().destination), 15008}}
+                           .reversed(),
+                       {},
+                       {.sequence = 0,
+                        .acknowledgment = dialled.tcp().sequence.get() + 1,
+                        .flags = Tcp::kRst | Tcp::kAck}));
+  EXPECT_EQ(out().tcp().flags, Tcp::kRst | Tcp::kAck);
+  put(kPod, syn("10.1.0.1:40001", "10.3.0.1:80"));
+  EXPECT_EQ(out().tcp().destination_port.get(), 15008);
+}
+
+TEST_F(Quota, WhoWasAcceptedEarlyIsResetWhenTooManyTunnelsWait) {
+  make({.tune = [](WorkerConfig& config) {
+    config.quotas.pending_tunnels = 1;
+    config.outbound.held_per_pod = 1;
+  }});
+  put(kPod, syn("10.1.0.1:40000", "10.3.0.1:80"));
+  EXPECT_EQ(out().tcp().destination_port.get(), 15008);
+  put(kPod, syn("10.1.0.1:40001", "10.3.0.1:80"));
+  const Sent syn_ack = out();
+  EXPECT_EQ(syn_ack.tcp().flags, Tcp::kSyn | Tcp::kAck);
+  put(kPod, test::tcp_packet(test::tuple("10.1.0.1:40001", "10.3.0.1:80"), {},
+                             {.sequence = 1001,
+                              .acknowledgment = syn_ack.tcp().sequence.get() + 1,
+                              .flags = Tcp::kAck}));
+  EXPECT_NE(out().tcp().flags & Tcp::kRst, 0);
+  EXPECT_EQ(count(Reason::gateway_workload_pending), 1u);
+}
+
+TEST(Quotas, WorkloadsBeyondTheTableShareAnAccount) {
+  Quotas quotas({.flows = 2, .workloads = 2}, {1, 2});
+  flow::Record records[6];
+  const char* from[] = {"10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1",
+                        "10.0.0.4:1", "10.0.0.5:1", "10.0.0.1:2"};
+  for (unsigned i = 0; i < 6; ++i) {
+    records[i].capture = capture::Class::outbound_15001;
+    records[i].client.source = test::at(from[i]);
+  }
+  for (unsigned i = 0; i < 4; ++i) EXPECT_FALSE(quotas.admit(records[i])) << i;
+  EXPECT_EQ(*quotas.admit(records[4]), Reason::gateway_workload_flows) << "shared, and full";
+  EXPECT_FALSE(quotas.admit(records[5])) << "its own";
+  EXPECT_EQ(&quotas.of(records[5]), &quotas.of(records[0]));
+  EXPECT_EQ(&quotas.of(records[2]), &quotas.of(records[3]));
+  quotas.release(records[1]);
+  EXPECT_FALSE(quotas.admit(records[4])) << "an account is free";
+  for (flow::Record& record : records) quotas.release(record);
+  unsigned left = 0;
+  quotas.for_each([&](const auto&) { ++left; });
+  EXPECT_EQ(left, 0u);
+}
+
+}  // namespace
+}  // namespace isthmus::gateway
