@@ -169,17 +169,13 @@ bool Connection::write_block(Stream& stream, std::span<const Field> pseudo,
   auto at = std::transform(pseudo.begin(), pseudo.end(), list.begin(), never_indexed);
   at = std::transform(fields.begin(), fields.end(), at, never_indexed);
   uint8_t* to = context_.encoded_.data();
-  // RFC 7541 section 4.2: a reduced table is acknowledged by the block's first byte. We use none.
-  const size_t update = table_size_update_ ? 1 : 0;
-  if (update != 0) to[0] = 0x20;
-  const ssize_t size =
-      nghttp2_hd_deflate_hd(context_.deflater_, to + update, kMaxFrameSize - update, list.data(),
-                            static_cast<size_t>(at - list.begin()));
+  // A byte less, for a table size update.
+  const ssize_t size = nghttp2_hd_deflate_hd(context_.deflater_, to, kMaxFrameSize - 1, list.data(),
+                                             static_cast<size_t>(at - list.begin()));
   if (size < 0) return false;
-  if (!stream.block_.append_copy({to, static_cast<size_t>(size) + update}, context_.pools_.small)) {
+  if (!stream.block_.append_copy({to, static_cast<size_t>(size)}, context_.pools_.small)) {
     return false;
   }
-  table_size_update_ = false;
   if (end) stream.end_wanted_ = true;
   mark(stream, Stream::kHeaders);
   return true;

@@ -260,7 +260,9 @@ class Connection {
   uint32_t peer_frame_ = kMaxFrameSize;
   uint32_t peer_streams_ = UINT32_MAX;  // before SETTINGS: our own limit
   uint32_t next_id_ = 1;
-  bool table_size_update_ = false;  // the peer's decoder expects one in our next block
+  uint32_t peer_table_ = NGHTTP2_DEFAULT_HEADER_TABLE_SIZE;
+  bool table_shrinks_ = false;      // by the SETTINGS that are being received
+  bool table_size_update_ = false;  // the peer's decoder expects one in the next block that is sent
   StreamTable table_;
   PendingList pending_;
   ReadyList fresh_;

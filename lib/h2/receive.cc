@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "h2/connection.h"
 #include "packet/endian.h"
@@ -409,6 +410,7 @@ bool Connection::finish_frame() {
         return true;
       }
       settings_received_ = true;
+      if (std::exchange(table_shrinks_, false)) table_size_update_ = true;
       put_control(FrameType::settings, kAck, 0, {});
       return true;
     default:
@@ -434,8 +436,9 @@ bool Connection::on_setting(Setting setting, uint32_t value) {
   const auto malformed = stats::Reason::h2_malformed_frame;
   switch (setting) {
     case Setting::header_table_size:
-      // We index nothing, but a decoder whose table shrank waits to be told so.
-      if (value < NGHTTP2_DEFAULT_HEADER_TABLE_SIZE) table_size_update_ = true;
+      // We index nothing, but a decoder whose table shrinks by our ACK waits to be told so.
+      if (value < peer_table_) table_shrinks_ = true;
+      peer_table_ = value;
       return true;
     case Setting::enable_push:
       if (value == 0 || (value == 1 && options_.role == Role::server)) return true;

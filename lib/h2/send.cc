@@ -15,6 +15,7 @@ namespace {
 // A bulk frame that the end of a record would cut shorter than this waits for the next record.
 constexpr uint32_t kLeastCut = 1024;
 constexpr uint64_t kMostWindowUpdates = 1u << 20;
+constexpr uint8_t kNoTable = 0x20;  // a dynamic table size update to 0
 
 }  // namespace
 
@@ -101,22 +102,27 @@ bool Connection::stage_stream(Stream& stream, uint32_t max) {
 
 // A long block is the piece's payload, and whatever else the stream has pending follows it.
 bool Connection::stage_headers(Stream& stream, uint32_t max) {
-  const uint32_t size = stream.block_.size();
+  // RFC 7541 section 4.2: the first block behind our ACK says that a reduced table is noticed. The
+  // block may have been made before. We use no table at all.
+  const uint32_t update = table_size_update_ ? 1 : 0;
+  const uint32_t size = stream.block_.size() + update;
   const bool beside = size <= kInlinePayload && has_room(size, max);
   if (!beside && staged_used_ != 0) return false;
   const bool end = stream.end_wanted_ && !stream.end_sent_ && stream.to_send_.empty() &&
                    (stream.pending_ & Stream::kEnd) == 0;
   const auto flags = static_cast<uint8_t>(kEndHeaders | (end ? kEndStream : 0));
   const FrameHeader header = {size, static_cast<uint8_t>(FrameType::headers), flags, stream.id_};
+  std::array<uint8_t, kInlinePayload> block;
+  block[0] = kNoTable;
   if (beside) {
-    std::array<uint8_t, kInlinePayload> block;
-    stream.block_.copy_out(0, std::span(block).first(size));
+    stream.block_.copy_out(0, std::span(block).subspan(update, size - update));
     stream.block_.clear();
     stage(header, std::span(block).first(size));
   } else {
-    stage(header, {});
+    stage(header, std::span(block).first(update));
     staged_payload_ = std::move(stream.block_);
   }
+  table_size_update_ = false;
   stream.pending_ &= static_cast<uint8_t>(~Stream::kHeaders);
   stream.idle_ = false;
   if (end) on_end_staged(stream);

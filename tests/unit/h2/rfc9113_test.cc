@@ -474,5 +474,22 @@ TEST_F(Client, Rfc7541Section42AReducedTableIsAcknowledgedInTheNextBlock) {
   EXPECT_EQ(headers.payload[0], 0x20);
 }
 
+TEST_F(Client, Rfc7541Section42ABlockThatWasMadeBeforeTheReductionAcknowledgesIt) {
+  ASSERT_NE(end->open("10.0.0.1:80", {}), nullptr);
+  peer.send(frame(FrameType::settings, 0, 0, setting(Setting::header_table_size, 100)));
+  EXPECT_EQ(peer.expect(FrameType::headers).payload[0], 0x20);
+  ASSERT_NE(end->open("10.0.0.1:80", {}), nullptr);
+  EXPECT_NE(peer.expect(FrameType::headers).payload[0], 0x20) << "once";
+}
+
+TEST_F(Client, Rfc7541Section42AReductionAboveTheDefaultIsAcknowledged) {
+  for (const uint32_t size : {16'384u, 8192u}) {
+    peer.send(frame(FrameType::settings, 0, 0, setting(Setting::header_table_size, size)));
+    ASSERT_NE(end->open("10.0.0.1:80", {}), nullptr);
+    const Frame headers = peer.expect(FrameType::headers);
+    EXPECT_EQ(headers.payload[0] == 0x20, size == 8192u);
+  }
+}
+
 }  // namespace
 }  // namespace isthmus::h2::test
