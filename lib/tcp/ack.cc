@@ -30,33 +30,11 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   const Seq before = snd_una_;
   const uint32_t acked = segment.acknowledgment - before;
   const bool was_outstanding = snd_una_ != snd_nxt_;
+  const bool troubled = in_trouble(segment);
 
   // The cumulative part first: what it covers arrived no later than what is sacked beyond it, and
   // must not look like reordering.
   if (acked != 0) take_acknowledged(segment.acknowledgment, result);
-  if (raising_mss_ && seq_leq(flight_->raise_end, snd_una_)) on_mss_raise_acknowledged();
-  bool duplicate_reported = false;
-  if (sack_ && segment.options.sack_count != 0) apply_sack(segment, result, duplicate_reported);
-  // A needless probe says that the peer was slow to answer, not that the path reorders.
-  if (duplicate_reported && !(probe_out_ && probe_was_old_)) {
-    if (take_flight()) flight_->board.on_duplicate_reported(before, snd_nxt_);
-  }
-  measure(result);
-
-  // RFC 5681 section 2; without SACK it is all there is.
-  const bool duplicate = acked == 0 && was_outstanding && !window_changed && segment.length == 0 &&
-                         !segment.has(packet::Tcp::kFin);
-  if (!sack_) {
-    if (duplicate) {
-      if (dup_acks_ < UINT8_MAX) ++dup_acks_;
-      flight_->reno_sacked =
-          std::min(flight_->reno_sacked + mss_, snd_nxt_ - snd_una_ - flight_->board.lost_bytes());
-      result.delivered = std::max<uint32_t>(result.delivered, mss_);
-    } else if (acked != 0) {
-      dup_acks_ = 0;
-      flight_->reno_sacked -= std::min(flight_->reno_sacked, acked > mss_ ? acked - mss_ : 0);
-    }
-  }
   if (acked != 0 || snd_wnd_ == 0) progress_at_ = Moment(core_->present);
   if (window_changed && snd_wnd_ != 0) {
     if (!was_outstanding) backoff_ = 0;  // the persist timer's
@@ -65,16 +43,15 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
     stalled_ = true;
     stalled_at_ = Moment(core_->present);
   }
-
-  if (probe_out_)
-    on_probe_acknowledged(segment, duplicate_reported, !duplicate || result.sacked != 0);
-  if (acked != 0) undo_if_spurious(segment);
-  detect_losses(result);
-  prr_progress_ = acked != 0;
-  // With an echo the window never grows, whether it is the first or not.
-  const bool echo = ecn_ && segment.has(packet::Tcp::kEce);
-  if (echo) on_congestion_echo(segment);
-  advance_recovery(result, echo ? 0 : acked);
+  if (acked != 0 && !troubled) {
+    measure(result);
+    grow_window(result, acked);
+  } else {
+    // RFC 5681 section 2; without SACK it is all there is.
+    const bool duplicate = acked == 0 && was_outstanding && !window_changed &&
+                           segment.length == 0 && !segment.has(packet::Tcp::kFin);
+    repair(segment, before, duplicate, result);
+  }
   if (acked != 0) {
     backoff_ = 0;
     stalled_ = false;
@@ -89,6 +66,47 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
   on_sender_state_change();
   if (unsent_ != 0 || fin_queued_ != fin_sent_ || flight_->board.has_unsent_losses()) mark_ready();
   if (snd_una_ == snd_nxt_) release_flight();
+}
+
+// Something is to be asked beside how much has arrived: of what is out, or of what the segment
+// says.
+bool Connection::in_trouble(const Incoming& segment) const {
+  return phase_ != Phase::open || !flight_->board.untouched() || segment.options.sack_count != 0 ||
+         dup_acks_ != 0 || probe_out_ || raising_mss_ || (ecn_ && segment.has(packet::Tcp::kEce)) ||
+         flight_->reorder_at != timer::kNever;
+}
+
+// before: snd_una until this segment came.
+void Connection::repair(const Incoming& segment, Seq before, bool duplicate, AckResult& result) {
+  const uint32_t acked = snd_una_ - before;
+  if (raising_mss_ && seq_leq(flight_->raise_end, snd_una_)) on_mss_raise_acknowledged();
+  bool duplicate_reported = false;
+  if (sack_ && segment.options.sack_count != 0) apply_sack(segment, result, duplicate_reported);
+  // A needless probe says that the peer was slow to answer, not that the path reorders.
+  if (duplicate_reported && !(probe_out_ && probe_was_old_)) {
+    if (take_flight()) flight_->board.on_duplicate_reported(before, snd_nxt_);
+  }
+  measure(result);
+  if (!sack_) {
+    if (duplicate) {
+      if (dup_acks_ < UINT8_MAX) ++dup_acks_;
+      flight_->reno_sacked =
+          std::min(flight_->reno_sacked + mss_, snd_nxt_ - snd_una_ - flight_->board.lost_bytes());
+      result.delivered = std::max<uint32_t>(result.delivered, mss_);
+    } else if (acked != 0) {
+      dup_acks_ = 0;
+      flight_->reno_sacked -= std::min(flight_->reno_sacked, acked > mss_ ? acked - mss_ : 0);
+    }
+  }
+  if (probe_out_)
+    on_probe_acknowledged(segment, duplicate_reported, !duplicate || result.sacked != 0);
+  if (acked != 0) undo_if_spurious(segment);
+  detect_losses(result);
+  prr_progress_ = acked != 0;
+  // With an echo the window never grows, whether it is the first or not.
+  const bool echo = ecn_ && segment.has(packet::Tcp::kEce);
+  if (echo) on_congestion_echo(segment);
+  advance_recovery(result, echo ? 0 : acked);
 }
 
 void Connection::take_acknowledged(Seq ack, AckResult& result) {
@@ -127,14 +145,14 @@ void Connection::apply_sack(const Incoming& segment, AckResult& result, bool& du
 
 void Connection::measure(const AckResult& result) {
   if (result.longest >= timer::Duration() && (!result.retransmitted || result.sacked != 0)) {
-    rtt_.sample(result.longest, core_->now);
+    rtt_.sample(result.longest, core_->present.seconds);
     rtt_.note_minimum(static_cast<uint32_t>(std::max<int64_t>(result.shortest.count(), 1)),
-                      core_->now);
+                      core_->present.seconds);
   } else if (result.delivered != 0 && result.retransmitted && result.has_timestamp &&
              result.echo != 0) {
     // The echo tells which copy arrived (RFC 7323 section 4), in whole milliseconds.
     const uint32_t elapsed = timestamp_now() - result.echo;
-    if (elapsed < 60'000) rtt_.sample(std::chrono::milliseconds(elapsed), core_->now);
+    if (elapsed < 60'000) rtt_.sample(std::chrono::milliseconds(elapsed), core_->present.seconds);
   }
 }
 
@@ -218,7 +236,10 @@ void Connection::advance_recovery(const AckResult& result, uint32_t acked) {
     enter_recovery();
   }
   if (phase_ == Phase::recovery) return reduce_proportionally(result);
-  if (acked == 0) return;
+  if (acked != 0) grow_window(result, acked);
+}
+
+void Connection::grow_window(const AckResult& result, uint32_t acked) {
   const bool limited = cwnd_limited_ || (congestion_.in_slow_start() &&
                                          congestion_.window() < 2 * flight_->most_in_flight);
   congestion_.on_ack({.acked = acked,

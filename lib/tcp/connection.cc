@@ -166,7 +166,7 @@ void Connection::on_established() {
   count_half_open(false);
   // RFC 6298 section 2: the handshake is the first measurement, unless it was repeated.
   if (backoff_ == 0 && !by_cookie_) {
-    rtt_.sample(timer::Duration(micros(core_->now) - syn_sent_at_), core_->now);
+    rtt_.sample(timer::Duration(micros(core_->now) - syn_sent_at_), core_->present.seconds);
   }
   taken_since_ = micros(core_->now);
   backoff_ = 0;
@@ -401,7 +401,7 @@ void Connection::send(packet::Chain&& data) {
   unsent_ += bytes.size();
   core_->queued += bytes.size();
   send_queue_.append(std::move(bytes));
-  send_room();
+  if (send_queue_.size() > core_->never_too_much()) send_room();
   mark_ready();
 }
 

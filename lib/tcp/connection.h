@@ -194,6 +194,9 @@ class alignas(64) Connection : private timer::Wheel::Entry {
 
   // ack.cc: what an acknowledgment means for what was sent.
   void process_ack(const Incoming& segment, bool window_changed);
+  bool in_trouble(const Incoming& segment) const;
+  void repair(const Incoming& segment, Seq before, bool duplicate, AckResult& result);
+  void grow_window(const AckResult& result, uint32_t acked);
   void apply_sack(const Incoming& segment, AckResult& result, bool& duplicate_reported);
   void take_acknowledged(Seq ack, AckResult& result);
   void measure(const AckResult& result);
@@ -242,7 +245,9 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void send_syn();
   void send_ack(Seq sequence);
   void send_reset();
-  rte_mbuf* header(uint8_t flags, Seq sequence, bool fresh = false);
+  // Of a segment whose payload comes behind it, in pieces of mss.
+  rte_mbuf* header(uint8_t flags, Seq sequence, uint32_t payload = 0, uint16_t mss = UINT16_MAX,
+                   bool fresh = false);
   uint16_t window_field();
   void fill_options(SegmentOptions& options);
   bool window_update_due() const;
@@ -258,6 +263,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   // timers.cc
   void on_timer();
   void arm();
+  void arm_unless_late();
   void set_loss_timer();
   void restart_timeout();
   void on_loss_timer();

@@ -132,6 +132,8 @@ class Core {
     const uint64_t left = over_budget() ? 0 : config.memory_budget - memory_in_use();
     return std::max<uint64_t>(left / 8, config.memory_floor);
   }
+  // So much in a send queue leaves room whatever the windows and the others' queues are.
+  uint32_t never_too_much() const { return never_too_much_; }
   // Over the budget: out-of-order data goes first, of this connection and then of others.
   void shed_out_of_order(Connection& connection);
 
@@ -168,6 +170,7 @@ class Core {
   void retime_time_wait(uint32_t index);
   void acknowledge_time_wait(TimeWait& entry);
 
+  const uint32_t never_too_much_;
   Table table_;
   std::unique_ptr<Connection[]> connections_;
   std::unique_ptr<TimeWait[]> time_waits_;

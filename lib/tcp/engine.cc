@@ -40,6 +40,8 @@ Core::Core(const Config& settings, const packet::Pools& mempools, Output& out,
       flights(settings.max_connections),
       disorders(settings.max_connections),
       receive_scale(scale_for(settings.max_receive_buffer)),
+      never_too_much_(std::min({settings.send_buffer, settings.memory_floor, settings.short_queue}) /
+                      2),
       table_(settings.max_connections + settings.max_time_wait),
       connections_(new Connection[settings.max_connections]),
       time_waits_(new TimeWait[std::max(settings.max_time_wait, 1u)]),
@@ -269,7 +271,6 @@ bool Core::send_reset(const packet::Parsed& parsed, uint32_t path) {
     ++stats.no_buffer;
     return false;
   }
-  finish_packet(packet, UINT16_MAX);
   ++stats.resets_sent;
   transmit(packet, path);
   return true;

@@ -178,7 +178,7 @@ void Connection::restore_numbers(const SavedConnection& s) {
   ts_recent_ = s.ts_recent, ts_recent_at_ = seconds(now) - s.ts_recent_age;
   congestion_.start(options_.congestion, mss_, core_->config.max_send_buffer);
   congestion_.resume(s.congestion_window, s.slow_start_threshold);
-  rtt_.resume(s.smoothed_rtt, s.rtt_variance, s.min_rtt, now);
+  rtt_.resume(s.smoothed_rtt, s.rtt_variance, s.min_rtt, core_->present.seconds);
   backoff_ = s.backoff, dup_acks_ = s.dup_acks, quick_acks_ = s.quick_acks;
   keepalives_out_ = s.keepalives_out;
   last_sent_ = ago(s.last_sent_age), last_received_ = ago(s.last_received_age);

@@ -128,7 +128,6 @@ bool Core::send_cookie(const packet::Parsed& parsed, const Options& options, uin
     ++stats.no_buffer;
     return false;
   }
-  finish_packet(packet, UINT16_MAX);
   ++stats.cookies_sent;
   transmit(packet, options.path);
   return true;

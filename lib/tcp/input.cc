@@ -55,7 +55,7 @@ void Connection::on_segment(Incoming& segment) {
   keepalives_out_ = 0;
   if (segment.length != 0 || segment.has(Tcp::kFin)) on_payload(segment);
   if (state_ == State::closed || state_ == State::time_wait) return;
-  if (!ready_) arm();  // otherwise output() will
+  if (!ready_) arm_unless_late();  // otherwise output() will
 }
 
 // A late accept has promised nothing yet: the SYN again is absorbed, its sender may give up, or
@@ -120,7 +120,6 @@ void Connection::answer_bad_handshake_ack(Seq ack) {
     ++core_->stats.no_buffer;
     return;
   }
-  finish_packet(reset, mss_);
   core_->transmit(reset, options_.path);
   ++core_->stats.resets_sent;
 }

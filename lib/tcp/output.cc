@@ -118,7 +118,7 @@ void Connection::output() {
     if (ack_now_) send_ack(snd_nxt_);
     set_loss_timer();
   }
-  arm();
+  arm_unless_late();
 }
 
 void Connection::output_data() {
@@ -259,7 +259,8 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
   if (length != 0 && start + length == snd_nxt_ + unsent_) flags |= Tcp::kPsh;
   const bool owed = ack_now_ || ack_delayed_;
   const Seq edge = rcv_edge_;
-  rte_mbuf* packet = header(flags, start, fresh);
+  const bool raise = raising_mss_ && fresh && start == flight_->raise_start;
+  rte_mbuf* packet = header(flags, start, length, raise ? full_mss_ : mss_, fresh);
   if (packet == nullptr) {
     rcv_edge_ = edge;
     out_of_buffers();
@@ -272,11 +273,6 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
     out_of_buffers();
     return false;
   }
-  // SACK blocks take their room from the payload: mss_ reckons with timestamps only (RFC 9293
-  // section 3.7.1, Eff.snd.MSS).
-  const size_t blocks = packet->l4_len - sizeof(Tcp) - (timestamps_ ? kTimestampBytes : 0);
-  const bool raise = raising_mss_ && fresh && start == flight_->raise_start;
-  finish_packet(packet, static_cast<uint16_t>((raise ? full_mss_ : mss_) - blocks));
   last_sent_ = Moment(core_->present);
   if (fresh && tell_reduced_) {
     tell_reduced_ = false;
@@ -288,7 +284,8 @@ bool Connection::send_range(Seq start, uint32_t length, rte_mbuf* segment, const
 }
 
 // The header of a segment of this connection. It carries the ACK, so none is owed any more.
-rte_mbuf* Connection::header(uint8_t flags, Seq sequence, bool fresh) {
+rte_mbuf* Connection::header(uint8_t flags, Seq sequence, uint32_t payload, uint16_t mss,
+                             bool fresh) {
   SegmentOptions options;
   fill_options(options);
   if ((flags & Tcp::kSyn) != 0) {
@@ -312,6 +309,8 @@ rte_mbuf* Connection::header(uint8_t flags, Seq sequence, bool fresh) {
   segment.dscp = options_.dscp;
   segment.id = core_->next_id++;
   segment.options = &options;
+  segment.payload = payload;
+  segment.mss = mss;
   if ((flags & Tcp::kSyn) != 0) {
     // Not scaled on a SYN.
     segment.window = static_cast<uint16_t>(std::min<uint32_t>(receive_buffer_, UINT16_MAX));
@@ -409,7 +408,6 @@ void Connection::send_syn() {
   const auto flags = static_cast<uint8_t>(Tcp::kSyn | (ack ? Tcp::kAck : 0) | syn_ecn_flags());
   rte_mbuf* packet = header(flags, iss_);
   if (packet == nullptr) return out_of_buffers();
-  finish_packet(packet, mss_);
   syn_due_ = false;
   snd_nxt_ = iss_ + 1;
   syn_sent_at_ = micros(core_->now);
@@ -425,7 +423,6 @@ void Connection::send_ack(Seq sequence) {
   rte_mbuf* packet = header(Tcp::kAck, sequence);
   if (packet == nullptr) return out_of_buffers();
   if (!disorder_->gaps.empty()) ++core_->stats.duplicate_acks_sent;
-  finish_packet(packet, mss_);
   core_->transmit(packet, options_.path);
 }
 
@@ -437,7 +434,6 @@ void Connection::send_reset() {
     ++core_->stats.no_buffer;
     return;
   }
-  finish_packet(packet, mss_);
   ++core_->stats.resets_sent;
   core_->transmit(packet, options_.path);
 }

@@ -6,15 +6,14 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "tcp/moment.h"
 #include "timer/time.h"
 
 namespace isthmus::tcp {
 
 class RttEstimator {
  public:
-  // A measurement of a segment that was not sent twice (Karn, MUST-18), and its time.
-  void sample(timer::Duration measured, timer::Instant now) {
+  // A measurement of a segment that was not sent twice (Karn, MUST-18), and its second.
+  void sample(timer::Duration measured, uint32_t now) {
     const auto rtt = static_cast<uint32_t>(std::clamp<int64_t>(measured.count(), 1, kLongest));
     if (smoothed_ == 0) {
       smoothed_ = rtt;
@@ -28,20 +27,20 @@ class RttEstimator {
     note_minimum(rtt, now);
   }
   // The path's floor, over the last minutes: a route may become longer.
-  void note_minimum(uint32_t rtt, timer::Instant now) {
-    if (minimum_ == 0 || rtt <= minimum_ || seconds(now) - minimum_at_ > kMinimumAge) {
+  void note_minimum(uint32_t rtt, uint32_t now) {
+    if (minimum_ == 0 || rtt <= minimum_ || now - minimum_at_ > kMinimumAge) {
       minimum_ = rtt;
-      minimum_at_ = seconds(now);
+      minimum_at_ = now;
     }
   }
 
   // As another instance left it.
-  void resume(uint32_t smoothed, uint32_t variance, uint32_t minimum, timer::Instant now) {
+  void resume(uint32_t smoothed, uint32_t variance, uint32_t minimum, uint32_t now) {
     const auto longest = static_cast<uint32_t>(kLongest);
     smoothed_ = std::min(smoothed, longest);
     variance_ = std::min(variance, longest);
     minimum_ = std::min(minimum, smoothed_);
-    minimum_at_ = seconds(now);
+    minimum_at_ = now;
   }
 
   // Without backoff. The floor is added to the smoothed time rather than compared with the sum: a

@@ -54,6 +54,12 @@ void RecordPool::give(uint32_t index) {
   --in_use_;
 }
 
+void RecordPool::give(uint32_t first, uint32_t last, uint32_t count) {
+  records_[last].next = free_;
+  free_ = first;
+  in_use_ -= count;
+}
+
 bool Scoreboard::push(RecordPool& pool, Seq start, Seq end, rte_mbuf* segment, const uint8_t* data,
                       timer::Instant now) {
   if (count_ >= kMaxRecords) return false;
@@ -199,7 +205,26 @@ void Scoreboard::deliver(const SentRecord& record, Seq end, AckResult& result) {
   has_latest_ = true;
 }
 
+// What has been sent once and in order arrives in order: the first has taken longest, and RACK's
+// latest is the last.
+void Scoreboard::acknowledge_all(RecordPool& pool, AckResult& result) {
+  const SentRecord& first = pool[head_];
+  const SentRecord& last = pool[tail_];
+  result.delivered += last.end - first.start;
+  result.longest = result.now - first.sent;
+  result.shortest = result.now - last.sent;
+  latest_sent_ = last.sent;
+  latest_end_ = forward_ack_ = last.end;
+  latest_rtt_ =
+      static_cast<uint32_t>(std::clamp<int64_t>(result.shortest.count(), 0, INT32_MAX));
+  has_latest_ = true;
+  pool.give(head_, tail_, count_);
+  head_ = tail_ = oldest_ = newest_ = lost_hint_ = sack_hint_ = kNone;
+  count_ = 0;
+}
+
 void Scoreboard::acknowledge(RecordPool& pool, Seq una, AckResult& result) {
+  if (untouched_ && tail_ != kNone && pool[tail_].end == una) return acknowledge_all(pool, result);
   while (head_ != kNone) {
     SentRecord& record = pool[head_];
     if (!seq_lt(record.start, una)) break;
@@ -221,9 +246,11 @@ void Scoreboard::acknowledge(RecordPool& pool, Seq una, AckResult& result) {
     if ((record.flags & SentRecord::kFrontOnly) != 0) mark_lost(pool, head_);
     break;
   }
+  if (head_ == kNone) untouched_ = true;
 }
 
 void Scoreboard::mark_sacked(RecordPool& pool, uint32_t index, AckResult& result) {
+  untouched_ = false;
   SentRecord& record = pool[index];
   const uint32_t length = record.length();
   deliver(record, record.end, result);
@@ -301,6 +328,7 @@ void Scoreboard::sack(RecordPool& pool, SackBlock block, AckResult& result) {
 }
 
 void Scoreboard::mark_lost(RecordPool& pool, uint32_t index) {
+  untouched_ = false;
   SentRecord& record = pool[index];
   if (record.in_network()) unlink_time(pool, index);
   if ((record.flags & SentRecord::kRetransmitted) != 0) retransmitted_ -= record.length();
@@ -394,6 +422,7 @@ uint32_t Scoreboard::next_lost(const RecordPool& pool) {
 }
 
 void Scoreboard::on_retransmit(RecordPool& pool, uint32_t index, uint32_t n, timer::Instant now) {
+  untouched_ = false;
   SentRecord& record = pool[index];
   if (record.in_network()) unlink_time(pool, index);
   if (record.flags & SentRecord::kLost) {

@@ -54,6 +54,8 @@ class RecordPool {
   explicit RecordPool(uint32_t count);
   uint32_t take();  // kNone when empty
   void give(uint32_t index);
+  // A list of so many, linked by next.
+  void give(uint32_t first, uint32_t last, uint32_t count);
   uint32_t in_use() const { return in_use_; }
   // So few are left that they are kept for cutting what must be sent again.
   bool scarce() const { return count_ - in_use_ <= reserve_; }
@@ -151,11 +153,14 @@ class Scoreboard {
   uint32_t lost_bytes() const { return lost_; }
   uint32_t retransmitted_bytes() const { return retransmitted_; }
   bool has_unsent_losses() const { return lost_ != retransmitted_; }
+  // Nothing that is out has been sacked, marked lost or sent again.
+  bool untouched() const { return untouched_; }
   uint32_t records() const { return count_; }
   // Every counter equals what the lists say; for tests, slow.
   bool consistent(const RecordPool& pool, Seq una, Seq nxt) const;
 
  private:
+  void acknowledge_all(RecordPool& pool, AckResult& result);
   void deliver(const SentRecord& record, Seq end, AckResult& result);
   uint32_t split(RecordPool& pool, uint32_t index, Seq at);
   uint32_t split_for_sack(RecordPool& pool, uint32_t index, Seq at);
@@ -187,6 +192,7 @@ class Scoreboard {
   Seq window_round_ = 0;  // reorder window grows once per round trip
   bool has_latest_ = false;
   bool round_open_ = false;
+  bool untouched_ = true;  // what untouched() says; again once nothing is out
   Reordering reordering_;
 };
 

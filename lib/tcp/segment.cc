@@ -18,9 +18,11 @@ uint8_t traffic_class(const SegmentHeader& header) {
   return static_cast<uint8_t>(header.dscp << 2 | header.ecn);
 }
 
-void write_ipv4(Ipv4& ip, const SegmentHeader& header) {
+// Of the addresses, for the pseudo-header.
+packet::Sum write_ipv4(Ipv4& ip, const SegmentHeader& header, uint32_t length) {
   ip.version_ihl = 0x45;
   ip.tos = traffic_class(header);
+  ip.total_length.set(static_cast<uint16_t>(length));
   ip.id.set(header.id);
   ip.fragment.set(Ipv4::kDontFragment);
   ip.ttl = header.ttl;
@@ -28,14 +30,17 @@ void write_ipv4(Ipv4& ip, const SegmentHeader& header) {
   ip.checksum.set(0);
   ip.source = header.local.address.v4_wire();
   ip.destination = header.remote.address.v4_wire();
+  return packet::Sum().add(ip.source).add(ip.destination);
 }
 
-void write_ipv6(Ipv6& ip, const SegmentHeader& header) {
+packet::Sum write_ipv6(Ipv6& ip, const SegmentHeader& header, uint32_t length) {
   ip.version_class_flow.set(6u << 28 | uint32_t{traffic_class(header)} << 20);
+  ip.payload_length.set(static_cast<uint16_t>(length - sizeof(Ipv6)));
   ip.next_header = packet::kProtoTcp;
   ip.hop_limit = header.ttl;
   std::memcpy(ip.source, header.local.address.bytes().data(), 16);
   std::memcpy(ip.destination, header.remote.address.bytes().data(), 16);
+  return packet::Sum().add(ip.source, 32);
 }
 
 }  // namespace
@@ -49,11 +54,25 @@ rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
   auto& tcp = *reinterpret_cast<Tcp*>(at + l3);
   const bool syn = (header.flags & Tcp::kSyn) != 0;
   unsigned l4 = sizeof(Tcp);
-  if (header.options != nullptr) l4 += write_options(*header.options, syn, at + l3 + sizeof(Tcp));
+  uint32_t piece = header.mss;
+  if (header.options != nullptr) {
+    l4 += write_options(*header.options, syn, at + l3 + sizeof(Tcp));
+    piece -= l4 - sizeof(Tcp) - (header.options->has_timestamp ? kTimestampBytes : 0);
+  }
+  const bool large = header.payload > piece;
+  const uint32_t length = l3 + l4 + header.payload;
+  packet->ol_flags = RTE_MBUF_F_TX_TCP_CKSUM;
+  packet::Sum sum;
   if (v4) {
-    write_ipv4(*reinterpret_cast<Ipv4*>(at), header);
+    packet->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
+    sum = write_ipv4(*reinterpret_cast<Ipv4*>(at), header, length);
   } else {
-    write_ipv6(*reinterpret_cast<Ipv6*>(at), header);
+    packet->ol_flags |= RTE_MBUF_F_TX_IPV6;
+    sum = write_ipv6(*reinterpret_cast<Ipv6*>(at), header, length);
+  }
+  if (large) {
+    packet->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+    packet->tso_segsz = static_cast<uint16_t>(piece);
   }
   tcp.source_port.set(header.local.port);
   tcp.destination_port.set(header.remote.port);
@@ -62,6 +81,9 @@ rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
   tcp.data_offset = static_cast<uint8_t>(l4 / 4 << 4);
   tcp.flags = header.flags;
   tcp.window.set(header.window);
+  tcp.checksum = sum.add(packet::be32(large ? 0 : l4 + header.payload))
+                     .add(packet::be16(packet::kProtoTcp))
+                     .partial();
   tcp.urgent_pointer.set(0);
   packet->l2_len = 0;
   packet->l3_len = l3;
@@ -69,32 +91,6 @@ rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
   packet->data_len = static_cast<uint16_t>(l3 + l4);
   packet->pkt_len = l3 + l4;
   return packet;
-}
-
-void finish_packet(rte_mbuf* packet, uint16_t mss) {
-  const uint32_t payload = packet->pkt_len - packet->l3_len - packet->l4_len;
-  auto* at = rte_pktmbuf_mtod(packet, uint8_t*);
-  auto& tcp = *reinterpret_cast<Tcp*>(at + packet->l3_len);
-  packet->ol_flags = RTE_MBUF_F_TX_TCP_CKSUM;
-  const bool large = payload > mss;
-  if (large) {
-    packet->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
-    packet->tso_segsz = mss;
-  }
-  const uint32_t summed = large ? 0 : packet->l4_len + payload;
-  packet::Sum sum;
-  if (packet->l3_len == sizeof(Ipv4)) {
-    auto& ip = *reinterpret_cast<Ipv4*>(at);
-    packet->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
-    ip.total_length.set(static_cast<uint16_t>(packet->pkt_len));
-    sum.add(ip.source).add(ip.destination);
-  } else {
-    auto& ip = *reinterpret_cast<Ipv6*>(at);
-    packet->ol_flags |= RTE_MBUF_F_TX_IPV6;
-    ip.payload_length.set(static_cast<uint16_t>(packet->pkt_len - sizeof(Ipv6)));
-    sum.add(ip.source, 32);
-  }
-  tcp.checksum = sum.add(packet::be32(summed)).add(packet::be16(packet::kProtoTcp)).partial();
 }
 
 }  // namespace isthmus::tcp

@@ -30,12 +30,14 @@ struct SegmentHeader {
   uint16_t window = 0;  // as it stands in the header
   uint16_t id = 0;      // IPv4 identification
   const SegmentOptions* options = nullptr;
+  // Bytes that the caller puts behind the header, and what one segment of them holds; SACK blocks
+  // take their room from that (RFC 9293 section 3.7.1, Eff.snd.MSS).
+  uint32_t payload = 0;
+  uint16_t mss = UINT16_MAX;
 };
 
-// Null when the pool is empty. l3_len and l4_len are set.
+// The header of a packet, with the lengths, offload flags and partial checksum that it has once its
+// payload is there; only pkt_len is still without. Null when the pool is empty.
 rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header);
-// Lengths, flags and partial checksum of a packet whose payload is in place (pkt_len right). mss:
-// of the pieces when there is more payload than one segment's.
-void finish_packet(rte_mbuf* packet, uint16_t mss);
 
 }  // namespace isthmus::tcp

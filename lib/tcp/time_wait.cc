@@ -108,7 +108,6 @@ void Core::acknowledge_time_wait(TimeWait& entry) {
     ++stats.no_buffer;
     return;
   }
-  finish_packet(packet, UINT16_MAX);
   transmit(packet, entry.path);
 }
 

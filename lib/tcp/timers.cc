@@ -76,6 +76,14 @@ void Connection::arm() {
   core_->wheel.arm(*this, deadline);
 }
 
+// Where only silence is waited for, and the entry stands, it stands early enough: what has happened
+// moves the deadline back, and the entry finds out when it comes.
+void Connection::arm_unless_late() {
+  const bool later = state_ == State::established && loss_timer_ == LossTimer::none &&
+                     !ack_delayed_ && !blocked_by_buffers_ && Entry::armed();
+  if (!later) arm();
+}
+
 // Which of the sender's timers is next: retransmission, tail loss probe, reordering or persist.
 void Connection::set_loss_timer() {
   loss_timer_ = LossTimer::none;

@@ -236,15 +236,15 @@ TEST(Scoreboard, AgreesWithAModelOfSingleBytes) {
 TEST(Rtt, Rfc6298FirstAndLaterSamples) {
   RttEstimator rtt;
   EXPECT_EQ(rtt.timeout(1s, 200ms), 1s);
-  rtt.sample(100ms, timer::Instant(1s));
+  rtt.sample(100ms, 1);
   EXPECT_EQ(rtt.smoothed(), 100'000u);
   EXPECT_EQ(rtt.variance(), 50'000u);
   EXPECT_EQ(rtt.timeout(1s, 200ms), 300ms);
-  rtt.sample(180ms, timer::Instant(2s));
+  rtt.sample(180ms, 2);
   EXPECT_EQ(rtt.smoothed(), 110'000u);
   EXPECT_EQ(rtt.variance(), 57'500u);
   EXPECT_EQ(rtt.minimum(), 100'000u);
-  rtt.sample(150ms, timer::Instant(2s) + 6min);
+  rtt.sample(150ms, 2 + 360);
   EXPECT_EQ(rtt.minimum(), 150'000u);  // the old path is forgotten
 }
 
