@@ -79,6 +79,7 @@ Tuple sent_on(const Entry& entry, Side from) {
 Table::Table(const Config& config, timer::Instant now)
     : config_(config),
       wheel_(now, config.capacity),
+      hash_(config.key),
       index_(config.capacity * 2),
       places_(std::make_unique_for_overwrite<Place[]>(config.capacity)) {
   free_.reserve(config.capacity);
@@ -93,10 +94,9 @@ Table::~Table() {
 
 Found Table::find(const Tuple& received) const {
   const auto side_of = [](uint32_t number) { return static_cast<Side>(number % 2); };
-  const uint32_t number =
-      index_.find(packet::siphash(config_.key, received), [&](uint32_t candidate) {
-        return received_from(entry(candidate / 2), side_of(candidate)) == received;
-      });
+  const uint32_t number = index_.find(hash_(received), [&](uint32_t candidate) {
+    return received_from(entry(candidate / 2), side_of(candidate)) == received;
+  });
   if (number == HashIndex::kNone) return {};
   return {&entry(number / 2), side_of(number)};
 }
@@ -150,8 +150,8 @@ stats::Refusal Table::create(const Tuple& client, const packet::IpAddress& sourc
   entry.challenged = {};
   entry.halves[0] = entry.halves[1] = Entry::Half();
   entry.in_use = true;
-  index_.insert(packet::siphash(config_.key, client), number * 2);
-  index_.insert(packet::siphash(config_.key, upstream->reversed()), number * 2 + 1);
+  index_.insert(hash_(client), number * 2);
+  index_.insert(hash_(upstream->reversed()), number * 2 + 1);
   wheel_.arm(entry, now + config_.transitory);
   out = &entry;
   return std::nullopt;
@@ -160,8 +160,8 @@ stats::Refusal Table::create(const Tuple& client, const packet::IpAddress& sourc
 void Table::remove(Entry& entry) {
   const auto number = static_cast<uint32_t>(reinterpret_cast<const Place*>(&entry) - places_.get());
   wheel_.cancel(entry);
-  index_.erase(packet::siphash(config_.key, entry.client), number * 2);
-  index_.erase(packet::siphash(config_.key, entry.upstream.reversed()), number * 2 + 1);
+  index_.erase(hash_(entry.client), number * 2);
+  index_.erase(hash_(entry.upstream.reversed()), number * 2 + 1);
   entry.in_use = false;
   free_.push_back(number);
   --used_;

@@ -21,7 +21,7 @@
 #include "packet/hash_index.h"
 #include "packet/owner.h"
 #include "packet/parse.h"
-#include "packet/siphash.h"
+#include "packet/tuple_hash.h"
 #include "stats/reason.h"
 #include "timer/wheel.h"
 
@@ -195,6 +195,7 @@ class Table {
 
   const Config config_;
   timer::Wheel wheel_;
+  const packet::TupleHash hash_;
   packet::HashIndex index_;  // of entry number * 2 + side
   // Memory is touched when it is needed first: an idle table costs none.
   std::unique_ptr<Place[]> places_;

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// SipHash (Aumasson and Bernstein, 2012): a keyed hash of short inputs that nobody who does not
-// know the key can collide. SipHash-2-4 for what guards something, as TCP's initial sequence
-// numbers (RFC 6528) and cookies, and for all that isn't done for each packet; SipHash-1-3 for the
-// connection table, whose hashes nobody sees, and for the offset of timestamps, which only keeps
-// hosts apart.
+// SipHash-2-4 (Aumasson and Bernstein, 2012): a keyed hash of short inputs that nobody who does not
+// know the key can predict, as TCP's initial sequence numbers (RFC 6528) and cookies need it.
 #pragma once
 
 #include <bit>
@@ -30,10 +27,9 @@ struct SipKey {
 };
 
 // The state, fed by whole 64-bit little-endian words and finished with what is left.
-template <unsigned kCompressions, unsigned kFinalizations>
-class SipHashOf {
+class SipHash {
  public:
-  explicit SipHashOf(const SipKey& key)
+  explicit SipHash(const SipKey& key)
       : v0_(key.k0 ^ 0x736f6d6570736575),
         v1_(key.k1 ^ 0x646f72616e646f6d),
         v2_(key.k0 ^ 0x6c7967656e657261),
@@ -41,7 +37,8 @@ class SipHashOf {
 
   void add(uint64_t word) {
     v3_ ^= word;
-    for (unsigned i = 0; i < kCompressions; ++i) round();
+    round();
+    round();
     v0_ ^= word;
   }
   // last: the remaining bytes (at most 7) in its low end, the input's length modulo 256 in its
@@ -49,7 +46,7 @@ class SipHashOf {
   uint64_t finish(uint64_t last) {
     add(last);
     v2_ ^= 0xff;
-    for (unsigned i = 0; i < kFinalizations; ++i) round();
+    for (unsigned i = 0; i < 4; ++i) round();
     return v0_ ^ v1_ ^ v2_ ^ v3_;
   }
 
@@ -70,12 +67,8 @@ class SipHashOf {
   uint64_t v0_, v1_, v2_, v3_;
 };
 
-using SipHash = SipHashOf<2, 4>;
-using SipHash13 = SipHashOf<1, 3>;
-
-template <typename Hash = SipHash>
-uint64_t siphash(const SipKey& key, std::span<const uint8_t> bytes) {
-  Hash state(key);
+inline uint64_t siphash(const SipKey& key, std::span<const uint8_t> bytes) {
+  SipHash state(key);
   const uint64_t length = bytes.size();
   for (; bytes.size() >= 8; bytes = bytes.subspan(8)) {
     uint64_t word;
@@ -93,10 +86,8 @@ inline uint64_t siphash(const SipKey& key, const IpAddress& address) {
 }
 
 // Feeds a tuple's addresses, 4 + 4 bytes or 16 + 16, and gives what finish() takes: the ports, and
-// the length of all, which keeps the families apart. Each packet pays for it, so IPv4's constant
-// prefix is left out.
-template <typename Hash>
-uint64_t add_tuple(Hash& state, const Tuple& tuple) {
+// the length of all, which keeps the families apart. IPv4's constant prefix is left out.
+inline uint64_t add_tuple(SipHash& state, const Tuple& tuple) {
   const uint64_t ports = uint64_t{tuple.source.port} << 16 | tuple.destination.port;
   if (tuple.source.address.is_v4() && tuple.destination.address.is_v4()) {
     state.add(uint64_t{tuple.source.address.v4_value()} << 32 |
@@ -113,9 +104,8 @@ uint64_t add_tuple(Hash& state, const Tuple& tuple) {
 }
 
 // Of a tuple, direction included.
-template <typename Hash = SipHash>
-uint64_t siphash(const SipKey& key, const Tuple& tuple) {
-  Hash state(key);
+inline uint64_t siphash(const SipKey& key, const Tuple& tuple) {
+  SipHash state(key);
   return state.finish(add_tuple(state, tuple));
 }
 

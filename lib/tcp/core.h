@@ -11,6 +11,7 @@
 #include "packet/headers.h"
 #include "packet/parse.h"
 #include "packet/pools.h"
+#include "packet/tuple_hash.h"
 #include "stats/reason.h"
 #include "tcp/connection.h"
 #include "tcp/cookie.h"
@@ -106,7 +107,9 @@ class Core {
   // Slot in the table, or kNone; with kTimeWaitBit when it is in TIME-WAIT.
   uint32_t lookup(uint64_t hash, const packet::Endpoint& local,
                   const packet::Endpoint& remote) const;
-  uint64_t hash(const packet::Endpoint& local, const packet::Endpoint& remote) const;
+  uint64_t hash(const packet::Endpoint& local, const packet::Endpoint& remote) const {
+    return hash_(local, remote);
+  }
   Connection& connection(uint32_t index) { return connections_[index]; }
   void attach(Connection& connection);
   void detach(Connection& connection);
@@ -170,6 +173,8 @@ class Core {
   void retime_time_wait(uint32_t index);
   void acknowledge_time_wait(TimeWait& entry);
 
+  const packet::TupleHash hash_;
+  const packet::TupleHash timestamp_hash_;
   const uint32_t never_too_much_;
   Table table_;
   std::unique_ptr<Connection[]> connections_;

@@ -40,8 +40,10 @@ Core::Core(const Config& settings, const packet::Pools& mempools, Output& out,
       flights(settings.max_connections),
       disorders(settings.max_connections),
       receive_scale(scale_for(settings.max_receive_buffer)),
-      never_too_much_(std::min({settings.send_buffer, settings.memory_floor, settings.short_queue}) /
-                      2),
+      hash_(keys.table),
+      timestamp_hash_(keys.timestamp),
+      never_too_much_(
+          std::min({settings.send_buffer, settings.memory_floor, settings.short_queue}) / 2),
       table_(settings.max_connections + settings.max_time_wait),
       connections_(new Connection[settings.max_connections]),
       time_waits_(new TimeWait[std::max(settings.max_time_wait, 1u)]),
@@ -66,10 +68,6 @@ Core::~Core() {
     wheel.cancel(c);
     c.drop_queues();
   }
-}
-
-uint64_t Core::hash(const packet::Endpoint& local, const packet::Endpoint& remote) const {
-  return packet::siphash<packet::SipHash13>(secrets.table, packet::Tuple{local, remote});
 }
 
 uint32_t Core::lookup(uint64_t hash, const packet::Endpoint& local,
@@ -168,8 +166,7 @@ Seq Core::initial_sequence(const packet::Endpoint& local, const packet::Endpoint
 uint32_t Core::timestamp_offset(const packet::Endpoint& local,
                                 const packet::Endpoint& remote) const {
   // An offset is no secret that guards anything: it keeps hosts apart (RFC 7323 section 5.4).
-  return static_cast<uint32_t>(
-      packet::siphash<packet::SipHash13>(secrets.timestamp, packet::Tuple{local, remote}));
+  return static_cast<uint32_t>(timestamp_hash_(local, remote));
 }
 
 uint32_t Core::fetch_connection(uint64_t key, bool data) const {

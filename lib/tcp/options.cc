@@ -24,6 +24,27 @@ enum Kind : uint8_t {
 
 // What nearly every segment has: two NOPs and a timestamp.
 constexpr uint32_t kAlignedTimestamp = 0x0101080a;
+// And nearly every SYN, beside values: MSS; SACK permitted and a timestamp; a NOP and the scale.
+constexpr unsigned kCommonSynBytes = 20;
+constexpr uint32_t kMssAndValue = 0x0204 << 16;
+constexpr uint32_t kSackTimestamp = 0x0402080a;
+constexpr uint32_t kNopScaleAndValue = 0x010303 << 8;
+
+// All of them in that order; false: it is another one.
+bool parse_common_syn(const uint8_t* at, SegmentOptions& out) {
+  const auto mss = load_be<uint32_t>(at);
+  const auto scale = load_be<uint32_t>(at + 16);
+  if ((mss & ~0xffffu) != kMssAndValue || load_be<uint32_t>(at + 4) != kSackTimestamp ||
+      (scale & ~0xffu) != kNopScaleAndValue) {
+    return false;
+  }
+  out.has_mss = out.has_scale = out.sack_permitted = out.has_timestamp = true;
+  out.mss = static_cast<uint16_t>(mss);
+  out.timestamp = load_be<uint32_t>(at + 8);
+  out.echo = load_be<uint32_t>(at + 12);
+  out.scale = std::min(static_cast<uint8_t>(scale), kMaxWindowScale);
+  return true;
+}
 
 bool parse_one(uint8_t kind, std::span<const uint8_t> body, bool syn, SegmentOptions& out) {
   switch (kind) {
@@ -70,6 +91,7 @@ bool parse_options(std::span<const uint8_t> bytes, bool syn, SegmentOptions& out
     out.echo = load_be<uint32_t>(bytes.data() + 8);
     return true;
   }
+  if (syn && bytes.size() == kCommonSynBytes && parse_common_syn(bytes.data(), out)) return true;
   while (!bytes.empty()) {
     const uint8_t kind = bytes[0];
     if (kind == kEnd) return true;

@@ -215,8 +215,7 @@ void Scoreboard::acknowledge_all(RecordPool& pool, AckResult& result) {
   result.shortest = result.now - last.sent;
   latest_sent_ = last.sent;
   latest_end_ = forward_ack_ = last.end;
-  latest_rtt_ =
-      static_cast<uint32_t>(std::clamp<int64_t>(result.shortest.count(), 0, INT32_MAX));
+  latest_rtt_ = static_cast<uint32_t>(std::clamp<int64_t>(result.shortest.count(), 0, INT32_MAX));
   has_latest_ = true;
   pool.give(head_, tail_, count_);
   head_ = tail_ = oldest_ = newest_ = lost_hint_ = sack_hint_ = kNone;

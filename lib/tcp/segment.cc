@@ -3,6 +3,7 @@
 #include "tcp/segment.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "packet/checksum.h"
 #include "packet/headers.h"
@@ -18,11 +19,11 @@ uint8_t traffic_class(const SegmentHeader& header) {
   return static_cast<uint8_t>(header.dscp << 2 | header.ecn);
 }
 
-// Of the addresses, for the pseudo-header.
-packet::Sum write_ipv4(Ipv4& ip, const SegmentHeader& header, uint32_t length) {
+// The IP header in front of so many bytes, and the sum of its addresses for the pseudo-header.
+packet::Sum write_ip(Ipv4& ip, const SegmentHeader& header, uint32_t length) {
   ip.version_ihl = 0x45;
   ip.tos = traffic_class(header);
-  ip.total_length.set(static_cast<uint16_t>(length));
+  ip.total_length.set(static_cast<uint16_t>(sizeof(Ipv4) + length));
   ip.id.set(header.id);
   ip.fragment.set(Ipv4::kDontFragment);
   ip.ttl = header.ttl;
@@ -33,9 +34,9 @@ packet::Sum write_ipv4(Ipv4& ip, const SegmentHeader& header, uint32_t length) {
   return packet::Sum().add(ip.source).add(ip.destination);
 }
 
-packet::Sum write_ipv6(Ipv6& ip, const SegmentHeader& header, uint32_t length) {
+packet::Sum write_ip(Ipv6& ip, const SegmentHeader& header, uint32_t length) {
   ip.version_class_flow.set(6u << 28 | uint32_t{traffic_class(header)} << 20);
-  ip.payload_length.set(static_cast<uint16_t>(length - sizeof(Ipv6)));
+  ip.payload_length.set(static_cast<uint16_t>(length));
   ip.next_header = packet::kProtoTcp;
   ip.hop_limit = header.ttl;
   std::memcpy(ip.source, header.local.address.bytes().data(), 16);
@@ -43,36 +44,30 @@ packet::Sum write_ipv6(Ipv6& ip, const SegmentHeader& header, uint32_t length) {
   return packet::Sum().add(ip.source, 32);
 }
 
-}  // namespace
-
-rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
-  rte_mbuf* packet = rte_pktmbuf_alloc(small);
-  if (packet == nullptr) return nullptr;
-  const bool v4 = header.local.address.is_v4();
-  const unsigned l3 = v4 ? sizeof(Ipv4) : sizeof(Ipv6);
+template <typename Ip>
+void write_headers(rte_mbuf* packet, const SegmentHeader& header) {
   auto* at = rte_pktmbuf_mtod(packet, uint8_t*);
-  auto& tcp = *reinterpret_cast<Tcp*>(at + l3);
-  const bool syn = (header.flags & Tcp::kSyn) != 0;
+  auto& tcp = *reinterpret_cast<Tcp*>(at + sizeof(Ip));
   unsigned l4 = sizeof(Tcp);
   uint32_t piece = header.mss;
   if (header.options != nullptr) {
-    l4 += write_options(*header.options, syn, at + l3 + sizeof(Tcp));
+    const bool syn = (header.flags & Tcp::kSyn) != 0;
+    l4 += write_options(*header.options, syn, at + sizeof(Ip) + sizeof(Tcp));
     piece -= l4 - sizeof(Tcp) - (header.options->has_timestamp ? kTimestampBytes : 0);
   }
-  const bool large = header.payload > piece;
-  const uint32_t length = l3 + l4 + header.payload;
-  packet->ol_flags = RTE_MBUF_F_TX_TCP_CKSUM;
-  packet::Sum sum;
-  if (v4) {
-    packet->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
-    sum = write_ipv4(*reinterpret_cast<Ipv4*>(at), header, length);
+  const uint32_t length = l4 + header.payload;
+  packet::Sum sum = write_ip(*reinterpret_cast<Ip*>(at), header, length);
+  uint64_t offload = RTE_MBUF_F_TX_TCP_CKSUM;
+  if constexpr (std::is_same_v<Ip, Ipv4>) {
+    offload |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
   } else {
-    packet->ol_flags |= RTE_MBUF_F_TX_IPV6;
-    sum = write_ipv6(*reinterpret_cast<Ipv6*>(at), header, length);
+    offload |= RTE_MBUF_F_TX_IPV6;
   }
-  if (large) {
-    packet->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+  if (header.payload > piece) {
+    offload |= RTE_MBUF_F_TX_TCP_SEG;
     packet->tso_segsz = static_cast<uint16_t>(piece);
+  } else {
+    sum.add(packet::be32(length));
   }
   tcp.source_port.set(header.local.port);
   tcp.destination_port.set(header.remote.port);
@@ -81,15 +76,26 @@ rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
   tcp.data_offset = static_cast<uint8_t>(l4 / 4 << 4);
   tcp.flags = header.flags;
   tcp.window.set(header.window);
-  tcp.checksum = sum.add(packet::be32(large ? 0 : l4 + header.payload))
-                     .add(packet::be16(packet::kProtoTcp))
-                     .partial();
+  tcp.checksum = sum.add(packet::be16(packet::kProtoTcp)).partial();
   tcp.urgent_pointer.set(0);
+  packet->ol_flags = offload;
   packet->l2_len = 0;
-  packet->l3_len = l3;
+  packet->l3_len = sizeof(Ip);
   packet->l4_len = l4;
-  packet->data_len = static_cast<uint16_t>(l3 + l4);
-  packet->pkt_len = l3 + l4;
+  packet->data_len = static_cast<uint16_t>(sizeof(Ip) + l4);
+  packet->pkt_len = sizeof(Ip) + l4;
+}
+
+}  // namespace
+
+rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
+  rte_mbuf* packet = rte_pktmbuf_alloc(small);
+  if (packet == nullptr) return nullptr;
+  if (header.local.address.is_v4()) {
+    write_headers<Ipv4>(packet, header);
+  } else {
+    write_headers<Ipv6>(packet, header);
+  }
   return packet;
 }
 
