@@ -17,29 +17,27 @@ constexpr uint32_t kInfoMask = (1u << kInfoBits) - 1;
 constexpr uint32_t kOptionMask = 63;
 constexpr uint32_t kNoScale = 15;
 
-uint64_t epoch_of(timer::Instant now) {
-  return static_cast<uint64_t>(now.time_since_epoch() / CookieMaker::kEpoch);
-}
-
+// Of the largest that is not above it. Each SYN of a flood asks, so nothing is guessed on the way.
 uint32_t index_of(uint16_t mss) {
-  const auto* above = std::upper_bound(kMssOfIndex.begin(), kMssOfIndex.end(), mss);
-  return above == kMssOfIndex.begin() ? 0 : static_cast<uint32_t>(above - kMssOfIndex.begin() - 1);
+  uint32_t below = 0;
+  for (const uint16_t one : kMssOfIndex) below += one <= mss ? 1 : 0;
+  return below == 0 ? 0 : below - 1;
 }
 
 }  // namespace
 
-const packet::SipKey& CookieMaker::key_of(uint64_t epoch) {
+const packet::SipKey& CookieMaker::key_of(uint32_t epoch) {
   Secret& secret = secrets_[epoch & 1];
   if (secret.epoch != epoch) {
     secret.epoch = epoch;
     packet::SipHash first(seed_);
     packet::SipHash second(seed_);
-    secret.key = {first.finish(2 * epoch), second.finish(2 * epoch + 1)};
+    secret.key = {first.finish(uint64_t{2} * epoch), second.finish(uint64_t{2} * epoch + 1)};
   }
   return secret.key;
 }
 
-uint32_t CookieMaker::mac(uint64_t epoch, const packet::Tuple& tuple, Seq peer_sequence,
+uint32_t CookieMaker::mac(uint32_t epoch, const packet::Tuple& tuple, Seq peer_sequence,
                           uint32_t info) {
   packet::SipHash hash(key_of(epoch));
   const uint64_t ports = packet::add_tuple(hash, tuple);
@@ -48,20 +46,19 @@ uint32_t CookieMaker::mac(uint64_t epoch, const packet::Tuple& tuple, Seq peer_s
 }
 
 Seq CookieMaker::make(const packet::Tuple& tuple, Seq peer_sequence, const Cookie& cookie,
-                      timer::Instant now) {
-  const uint64_t epoch = epoch_of(now);
-  const uint32_t info =
-      static_cast<uint32_t>(epoch & 1) << 5 | (cookie.tag & 3u) << 3 | index_of(cookie.mss);
+                      uint32_t now) {
+  const uint32_t epoch = now / kEpoch;
+  const uint32_t info = (epoch & 1) << 5 | (cookie.tag & 3u) << 3 | index_of(cookie.mss);
   last_made_ = now;
   ever_made_ = true;
   return mac(epoch, tuple, peer_sequence, info) | info;
 }
 
 std::optional<Cookie> CookieMaker::read(const packet::Tuple& tuple, Seq peer_sequence, Seq sequence,
-                                        timer::Instant now) {
+                                        uint32_t now) {
   if (!ever_made_ || now - last_made_ > 2 * kEpoch) return std::nullopt;
   const uint32_t info = sequence & kInfoMask;
-  uint64_t epoch = epoch_of(now);
+  uint32_t epoch = now / kEpoch;
   if ((epoch & 1) != info >> 5) --epoch;
   if (mac(epoch, tuple, peer_sequence, info) != (sequence & ~kInfoMask)) return std::nullopt;
   return Cookie{kMssOfIndex[info & 7], static_cast<uint8_t>(info >> 3 & 3)};

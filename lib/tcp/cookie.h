@@ -19,7 +19,6 @@
 #include "packet/siphash.h"
 #include "tcp/options.h"
 #include "tcp/sequence.h"
-#include "timer/time.h"
 
 namespace isthmus::tcp {
 
@@ -31,29 +30,29 @@ struct Cookie {
 
 class CookieMaker {
  public:
-  static constexpr timer::Duration kEpoch = std::chrono::seconds(32);
+  static constexpr uint32_t kEpoch = 32;  // seconds
 
   explicit CookieMaker(const packet::SipKey& seed) : seed_(seed) {}
 
-  // The initial sequence number that answers a SYN of peer_sequence.
-  Seq make(const packet::Tuple& tuple, Seq peer_sequence, const Cookie& cookie, timer::Instant now);
+  // The initial sequence number that answers a SYN of peer_sequence. now: seconds.
+  Seq make(const packet::Tuple& tuple, Seq peer_sequence, const Cookie& cookie, uint32_t now);
   // What the number holds, if make() gave it for these not too long ago. Nothing is computed while
   // no cookie can be about.
   std::optional<Cookie> read(const packet::Tuple& tuple, Seq peer_sequence, Seq sequence,
-                             timer::Instant now);
+                             uint32_t now);
 
  private:
   // Its secret is derived from the seed, so that all that share the seed read each other's cookies.
   struct Secret {
-    uint64_t epoch = UINT64_MAX;
+    uint32_t epoch = UINT32_MAX;
     packet::SipKey key;
   };
-  const packet::SipKey& key_of(uint64_t epoch);
-  uint32_t mac(uint64_t epoch, const packet::Tuple& tuple, Seq peer_sequence, uint32_t info);
+  const packet::SipKey& key_of(uint32_t epoch);
+  uint32_t mac(uint32_t epoch, const packet::Tuple& tuple, Seq peer_sequence, uint32_t info);
 
   packet::SipKey seed_;
   Secret secrets_[2];
-  timer::Instant last_made_{};
+  uint32_t last_made_ = 0;
   bool ever_made_ = false;
 };
 

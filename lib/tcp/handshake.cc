@@ -114,8 +114,9 @@ bool Core::send_cookie(const packet::Parsed& parsed, const Options& options, uin
       cookie_timestamp(timestamp() + timestamp_offset(local, remote), syn.options, ecn);
   answer.echo = syn.options.timestamp;
   SegmentHeader header{.local = local, .remote = remote};
-  header.sequence = cookies_.make(parsed.tuple, syn.sequence,
-                                  {syn.options.has_mss ? syn.options.mss : default_mss, tag}, now);
+  header.sequence =
+      cookies_.make(parsed.tuple, syn.sequence,
+                    {syn.options.has_mss ? syn.options.mss : default_mss, tag}, present.seconds);
   header.acknowledgment = syn.sequence + 1;
   header.flags = static_cast<uint8_t>(Tcp::kSyn | Tcp::kAck | (ecn ? Tcp::kEce : 0));
   header.ttl = options.ttl;
@@ -138,7 +139,8 @@ bool Core::send_cookie(const packet::Parsed& parsed, const Options& options, uin
 std::optional<Cookie> Core::cookie_of(const packet::Parsed& parsed) {
   const Tcp& tcp = *parsed.tcp();
   if ((tcp.flags & (Tcp::kSyn | Tcp::kAck | Tcp::kRst)) != Tcp::kAck) return std::nullopt;
-  return cookies_.read(parsed.tuple, tcp.sequence.get() - 1, tcp.acknowledgment.get() - 1, now);
+  return cookies_.read(parsed.tuple, tcp.sequence.get() - 1, tcp.acknowledgment.get() - 1,
+                       present.seconds);
 }
 
 // As if the SYN had been kept and answered. The round trip was not measured.
