@@ -359,7 +359,8 @@ void run(const std::vector<unsigned>& counts) {
       "sender asks memory for each connection some places ahead.\n"
       "    bytes connections received (target 350)   growth  sent (target 400)   growth  "
       "tx free   ACKs");
-  const std::vector<unsigned> all = {1, 10'000, 100'000};
+  // One has an ACK for 32 segments; 32 have one for each, as the many have.
+  const std::vector<unsigned> all = {1, kBurst, 10'000, 100'000};
   print_segments(pools, 1448, counts.empty() ? all : counts);
   for (const unsigned connections : counts.empty() ? std::vector<unsigned>{10'000} : counts) {
     print_unasked(pools, connections);

@@ -17,6 +17,18 @@ inline bool is_exclusive(const rte_mbuf* segment) {
   return RTE_MBUF_DIRECT(segment) && rte_mbuf_refcnt_read(segment) == 1;
 }
 
+// Asks memory for what the next allocation from the pool will touch: the mbuf and the line where
+// its data begins. With more buffers in rotation than a cache holds, as a device's rings want it,
+// whoever makes packets one after another would wait for each.
+inline void prefetch_next(rte_mempool* pool) {
+  const rte_mempool_cache* cache = rte_mempool_default_cache(pool, rte_lcore_id());
+  if (cache == nullptr || cache->len == 0) return;
+  auto* next = static_cast<char*>(cache->objs[cache->len - 1]);
+  __builtin_prefetch(next, 1);
+  __builtin_prefetch(next + RTE_CACHE_LINE_MIN_SIZE, 1);
+  __builtin_prefetch(next + sizeof(rte_mbuf) + RTE_PKTMBUF_HEADROOM, 1);
+}
+
 // A new indirect mbuf for bytes [offset, offset + length) of one segment, without offload flags.
 // Null when clones is empty. The range must be in the segment.
 rte_mbuf* share_slice(rte_mbuf* segment, uint16_t offset, uint16_t length, rte_mempool* clones);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "packet/buffer.h"
 #include "packet/checksum.h"
 #include "packet/headers.h"
 
@@ -91,6 +92,7 @@ void write_headers(rte_mbuf* packet, const SegmentHeader& header) {
 rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
   rte_mbuf* packet = rte_pktmbuf_alloc(small);
   if (packet == nullptr) return nullptr;
+  packet::prefetch_next(small);
   if (header.local.address.is_v4()) {
     write_headers<Ipv4>(packet, header);
   } else {
