@@ -28,12 +28,13 @@ TEST(TupleHash, DirectionPortsAndKeyCount) {
 // time.
 TEST(TupleHash, EveryBitOfATupleReachesEveryBitOfTheHash) {
   constexpr unsigned kKeys = 4000;
+  constexpr size_t kEndBits = 8 * (size_t{16} + 2);
   const Tuple plain = test::tuple("[fd00::1]:1000", "[fd00::2]:80");
-  for (size_t bit = 0; bit < 8 * (16 + 2) * 2; ++bit) {
+  for (size_t bit = 0; bit < 2 * kEndBits; ++bit) {
     Tuple changed = plain;
-    const bool first = bit < 8 * 18;
+    const bool first = bit < kEndBits;
     Endpoint& end = first ? changed.source : changed.destination;
-    const size_t at = first ? bit : bit - 8 * 18;
+    const size_t at = first ? bit : bit - kEndBits;
     if (at < 128) {
       auto bytes = end.address.bytes();
       bytes[at / 8] ^= static_cast<uint8_t>(1 << at % 8);
@@ -48,7 +49,8 @@ TEST(TupleHash, EveryBitOfATupleReachesEveryBitOfTheHash) {
       for (unsigned i = 0; i < 32; ++i) flips[i] += difference >> i & 1;
     }
     // Five standard deviations, 9216 times.
-    for (unsigned i = 0; i < 32; ++i) EXPECT_NEAR(flips[i], kKeys / 2, 5 * 31.6) << bit << " " << i;
+    for (unsigned i = 0; i < 32; ++i)
+      EXPECT_NEAR(flips[i], 0.5 * kKeys, 5 * 31.6) << bit << " " << i;
   }
 }
 
