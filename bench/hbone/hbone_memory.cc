@@ -65,8 +65,9 @@ Memory memory() {
   memory.outbound = each([](WorkerConfig& config, uint32_t n) { config.outbound.flows = n; });
   memory.record = each([](WorkerConfig& config, uint32_t n) { config.flows = n; });
   const double slot = each([](WorkerConfig& config, uint32_t n) { config.hbone.transports = n; });
-  memory.connection =
-      slot + memory.tcp + static_cast<double>(tls::KeyStore::bytes_for(1)) + hpack();
+  // One that was accepted has a record, too.
+  memory.connection = slot + memory.tcp + memory.record +
+                      static_cast<double>(tls::KeyStore::bytes_for(1)) + hpack();
   return memory;
 }
 
