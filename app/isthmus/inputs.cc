@@ -83,7 +83,7 @@ std::string needs_restart(const config::Config& running, const config::Config& w
     const config::WorkloadLimits& each = l.per_workload;
     return std::tie(l.flows, l.tunnels, l.streams_per_tunnel, l.pending_handshakes,
                     l.records_per_key, each.flows, each.pending_tunnels, each.held_syns,
-                    each.pending_handshakes, each.bytes_in_flight);
+                    each.handshakes_per_second, each.pending_handshakes, each.bytes_in_flight);
   };
   if (limits(running.limits) != limits(wanted.limits)) return "limits";
   if (running.profile != wanted.profile) return "profile";

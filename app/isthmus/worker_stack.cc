@@ -51,6 +51,7 @@ gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   config.outbound.flows = terminated;
   const config::WorkloadLimits& each = limits.per_workload;
   config.outbound.held_per_pod = unless_none(each.held_syns);
+  config.hbone.handshakes_per_second = each.handshakes_per_second;
   config.quotas.flows = each.flows;
   config.quotas.pending_tunnels = each.pending_tunnels;
   config.quotas.bytes_in_flight = each.bytes_in_flight;

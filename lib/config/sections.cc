@@ -95,6 +95,7 @@ constexpr Field<WorkloadLimits> kWorkloadLimitFields[] = {
     {"flows", optional, quota_field<&WorkloadLimits::flows>},
     {"pending_tunnels", optional, quota_field<&WorkloadLimits::pending_tunnels>},
     {"held_syns", optional, quota_field<&WorkloadLimits::held_syns>},
+    {"handshakes_per_second", optional, quota_field<&WorkloadLimits::handshakes_per_second>},
     {"pending_handshakes", optional, quota_field<&WorkloadLimits::pending_handshakes>},
     {"bytes_in_flight", optional, quota_field<&WorkloadLimits::bytes_in_flight>},
 };

@@ -37,6 +37,7 @@ Engine::Engine(const EngineOptions& options, const EngineParts& parts, timer::In
            .hpack_bytes = options.hpack_bytes,
            .receive_budget = options.receive_budget},
           parts.pools, parts.reasons),
+      handshake_rate_(options.handshakes_per_second),
       wheel_(now, options.transports),
       now_(now),
       transports_(std::make_unique<Transport[]>(options.transports)),

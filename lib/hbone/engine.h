@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "h2/context.h"
+#include "hbone/handshake_rate.h"
 #include "hbone/request.h"
 #include "hbone/tunnel.h"
 #include "packet/address.h"
@@ -41,6 +42,7 @@ struct EngineOptions {
   uint32_t send_queue = 256u << 10;  // of one tunnel
   // From the accepted or dialled SYN until TLS is established.
   timer::Duration handshake_timeout = std::chrono::seconds(10);
+  uint32_t handshakes_per_second = 0;  // that one workload may begin; 0: no limit
   timer::Duration ping_after = std::chrono::seconds(10);
   timer::Duration ping_timeout = std::chrono::seconds(20);
   // A client transport without streams is closed after this (Istio's pool: 5 minutes).
@@ -193,6 +195,7 @@ class Engine {
   EngineOptions options_;
   EngineParts parts_;
   h2::Context h2_;
+  HandshakeRate handshake_rate_;
   timer::Wheel wheel_;
   timer::Instant now_;
   tls::WallTime wall_{};

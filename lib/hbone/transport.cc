@@ -128,6 +128,9 @@ void Transport::work() {
 // -- TLS -----------------------------------------------------------------------------------------
 
 void Transport::begin_handshake() {
+  if (!engine_->handshake_rate_.take(workload_, engine_->now_)) {
+    return fail({Failure::Kind::full, 0, false, Reason::hbone_workload_handshakes});
+  }
   tls::HandshakeRequest request;
   request.role = role_ == h2::Role::client ? tls::Role::client : tls::Role::server;
   request.local = local_;

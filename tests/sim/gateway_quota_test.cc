@@ -103,6 +103,25 @@ TEST_P(WorkloadQuota, TunnelsThatWaitForTheirAnswerAreBoundedAndOthersGoOn) {
   ASSERT_EQ(refused(world, 0, Reason::gateway_workload_pending).size(), 1u);
 }
 
+TEST_P(WorkloadQuota, HandshakesBeyondTheRateOfAWorkloadAreRefusedAndOthersGoOn) {
+  GatewayScenario s =
+      scenario(1, [](gateway::WorkerConfig& config) { config.hbone.handshakes_per_second = 1; });
+  // Each client pod has a connection of its own.
+  s.flows = {flow(kA1, kB1, Fate::served), flow(kA2, kB1, Fate::denied, milliseconds(200)),
+             flow(kA2, kB2, Fate::served, milliseconds(200)),
+             flow(kA2, kB1, Fate::served, seconds(5))};
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 3u);
+  EXPECT_LT(world.waited(1), milliseconds(200));
+  EXPECT_EQ(world.gateway(1).count(Reason::hbone_workload_handshakes), 1u);
+  unsigned told = 0;
+  for (const flow::Report& report : world.gateway(1).records()) {
+    if (report.reason == Reason::hbone_workload_handshakes) ++told;
+  }
+  EXPECT_EQ(told, 1u);
+}
+
 TEST_P(WorkloadQuota, BytesInFlightHoldSendersBackAndOthersGoOn) {
   constexpr uint64_t kLimit = 64u << 10;
   constexpr unsigned kFlows = 6;

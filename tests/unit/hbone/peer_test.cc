@@ -112,6 +112,30 @@ TEST(Peers, ASilentConnectionIsResetAfterTheTimeLimit) {
   EXPECT_EQ(pair.server.hbone.transports(), 0u);
 }
 
+TEST(Peers, HandshakesBeyondTheRateOfTheirWorkloadAreRefused) {
+  EngineOptions options;
+  options.handshakes_per_second = 1;
+  Pair pair(options);
+  RawPeer silent(pair.client, tls::Role::client);
+  silent.plain = true;
+  silent.connect(pair.now);  // takes none
+  RawPeer first(pair.client, tls::Role::client);
+  RawPeer second(pair.client, tls::Role::client);
+  first.connect(pair.now);
+  second.connect(pair.now);
+  pair.run();
+  EXPECT_TRUE(first.secure());
+  EXPECT_FALSE(second.secure());
+  EXPECT_TRUE(second.finished || second.failed);
+  EXPECT_EQ(pair.server.count(Reason::hbone_workload_handshakes), 1u);
+  EXPECT_EQ(pair.service.ended, 1u);
+  pair.pass(std::chrono::seconds(1));
+  RawPeer third(pair.client, tls::Role::client);
+  third.connect(pair.now);
+  pair.run();
+  EXPECT_TRUE(third.secure());
+}
+
 // Our client, a server that writes frames: the server node's TCP hands its connections to it.
 class AgainstClient : public testing::Test {
  protected:
