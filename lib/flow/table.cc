@@ -3,6 +3,7 @@
 #include "flow/table.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace isthmus::flow {
 
@@ -13,16 +14,16 @@ Table::Table(unsigned index, unsigned workers, uint32_t live_capacity, uint32_t 
       closed_capacity_(std::max(closed_capacity, 1u)),
       live_ids_(std::make_unique<uint64_t[]>(capacity_)),
       closed_ids_(std::make_unique<uint64_t[]>(closed_capacity_)),
-      free_(std::make_unique<uint32_t[]>(capacity_)),
       records_(std::make_unique<Record[]>(capacity_)),
       closed_(std::make_unique<Report[]>(closed_capacity_)) {
   // The lowest place is taken first: a table that is mostly empty stays small in the caches.
-  for (uint32_t i = 0; i < capacity_; ++i) free_[i] = capacity_ - 1 - i;
+  for (uint32_t i = 0; i < capacity_; ++i) live_ids_[i] = kFree | (i + 1);
 }
 
 Record* Table::open(timer::Instant now) {
   if (live_ == capacity_) return nullptr;
-  const uint32_t place = free_[capacity_ - 1 - live_];
+  const uint32_t place = free_;
+  free_ = static_cast<uint32_t>(live_ids_[place]);
   ++live_;
   Record& record = records_[place];
   record = Record{};
@@ -42,13 +43,12 @@ void Table::close(Record* record, timer::Instant now, std::string_view refused_a
   if (log_ != nullptr) log_->push(report);
   closed_ids_[closed_next_] = record->id;
   closed_next_ = closed_next_ + 1 == closed_capacity_ ? 0 : closed_next_ + 1;
-  live_ids_[place] = 0;
+  live_ids_[place] = kFree | std::exchange(free_, place);
   --live_;
-  free_[capacity_ - 1 - live_] = place;
 }
 
 std::optional<Report> Table::find(uint64_t id) const {
-  if (id == 0) return std::nullopt;
+  if (id == 0 || (id & kFree) != 0) return std::nullopt;
   const std::span<const uint64_t> live(live_ids_.get(), capacity_);
   const auto place = std::find(live.begin(), live.end(), id);
   if (place != live.end()) return Report{records_[place - live.begin()]};
@@ -67,7 +67,7 @@ uint32_t Table::copy(Cursor& cursor, std::span<Report> to, uint32_t limit) const
       if (closed_ids_[place] != 0) to[copied++] = closed_[place];
     } else {
       const uint32_t place = cursor.next - closed_capacity_;
-      if (live_ids_[place] != 0) to[copied++] = Report{records_[place]};
+      if ((live_ids_[place] & kFree) == 0) to[copied++] = Report{records_[place]};
     }
   }
   return copied;

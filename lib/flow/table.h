@@ -55,6 +55,8 @@ class Table {
   uint64_t opened() const { return count_; }
 
  private:
+  static constexpr uint64_t kFree = uint64_t{1} << 63;
+
   const unsigned index_;
   const unsigned workers_;
   const uint32_t capacity_;
@@ -63,10 +65,11 @@ class Table {
   uint64_t count_ = 0;
   uint32_t live_ = 0;
   uint32_t closed_next_ = 0;
-  // Ids lie apart from the records, so that find() reads 8 bytes of each place and not the whole.
-  std::unique_ptr<uint64_t[]> live_ids_;    // 0: the place is free
+  uint32_t free_ = 0;  // the place that is taken next
+  // Ids lie apart from the records, so that find() reads 8 bytes of each place and not the whole. A
+  // free place has kFree and the free place behind it.
+  std::unique_ptr<uint64_t[]> live_ids_;
   std::unique_ptr<uint64_t[]> closed_ids_;  // 0: never used
-  std::unique_ptr<uint32_t[]> free_;        // a stack of free places, capacity_ - live_ of them
   std::unique_ptr<Record[]> records_;
   std::unique_ptr<Report[]> closed_;
 };

@@ -39,6 +39,14 @@ TEST(FlowTable, IdsAreUniqueAcrossWorkersAndNameTheirOwner) {
   EXPECT_EQ(seen.size(), 16u);
 }
 
+TEST(FlowTable, NoNumberNamesAFreePlace) {
+  const Table table(0, 1, 8);
+  for (uint64_t place = 0; place <= 8; ++place) {
+    EXPECT_FALSE(table.find(place));
+    EXPECT_FALSE(table.find(uint64_t{1} << 63 | place));
+  }
+}
+
 TEST(FlowTable, RefusesWhenFullAndLeavesExistingFlowsUnharmed) {
   Table table(0, 1, 2);
   Record* a = table.open(at(1));
