@@ -156,7 +156,7 @@ TEST_P(WorkloadQuota, BytesInFlightHoldSendersBackAndOthersGoOn) {
   const auto account = account_of("10.2.0.1");
   EXPECT_GT(account.share.waiting(), 0u);
   EXPECT_GE(most, kLimit) << "it was not tried";
-  EXPECT_LE(most, kLimit + 2 * kFlows * uint64_t{relay::Share::kFloor});
+  EXPECT_LE(most, kLimit + uint64_t{2} * kFlows * relay::Share::kFloor);
   EXPECT_EQ(world.finish(), "");
   EXPECT_EQ(world.completed(), kFlows + 1);
 }
