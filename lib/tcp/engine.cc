@@ -324,6 +324,9 @@ bool Core::consistent() const {
   uint64_t out_of_order = 0;
   uint32_t half_open = 0;
   uint32_t count = 0;
+  uint32_t sent = 0;
+  uint32_t in_flight = 0;
+  uint32_t disordered = 0;
   for (uint32_t i = 0; i < config.max_connections; ++i) {
     const Connection& each = connections_[i];
     if (each.core_ == nullptr) continue;
@@ -331,11 +334,15 @@ bool Core::consistent() const {
     queues += each.send_queue_.size() + each.receive_occupied_;
     out_of_order += each.disorder_->gaps.occupied();
     half_open += each.half_open_ ? 1 : 0;
+    sent += each.flight_->board.records();
+    in_flight += each.flight_ != flights.none() ? 1 : 0;
+    disordered += each.disorder_ != disorders.none() ? 1 : 0;
     if (!each.consistent()) return false;
     if (each.receive_queue_.empty() && each.receive_occupied_ != 0) return false;
   }
   return queues == queued && out_of_order == gaps.occupied() && half_open == half_open_ &&
-         count == living;
+         count == living && sent == records.in_use() && in_flight == flights.in_use() &&
+         disordered == disorders.in_use();
 }
 
 Engine::Engine(const Config& config, const packet::Pools& pools, Output& output,

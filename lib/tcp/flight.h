@@ -55,6 +55,7 @@ class SidePool {
 
   // What a connection without one has: reads as a fresh one, and nobody may change it.
   T* none() { return &none_; }
+  const T* none() const { return &none_; }
   // A fresh one; null when all are taken.
   T* take() {
     Slot* slot = free_;
