@@ -82,6 +82,15 @@ bool parse_one(uint8_t kind, std::span<const uint8_t> body, bool syn, SegmentOpt
   }
 }
 
+unsigned write_common_syn(const SegmentOptions& options, uint8_t* to) {
+  store_be(to, kMssAndValue | options.mss);
+  store_be(to + 4, kSackTimestamp);
+  store_be(to + 8, options.timestamp);
+  store_be(to + 12, options.echo);
+  store_be(to + 16, kNopScaleAndValue | options.scale);
+  return kCommonSynBytes;
+}
+
 }  // namespace
 
 bool parse_options(std::span<const uint8_t> bytes, bool syn, SegmentOptions& out) {
@@ -113,6 +122,10 @@ unsigned write_options(const SegmentOptions& options, bool syn, uint8_t* to) {
     store_be(to + 4, options.timestamp);
     store_be(to + 8, options.echo);
     return kTimestampBytes;
+  }
+  if (syn && options.has_mss && options.sack_permitted && options.has_timestamp &&
+      options.has_scale && options.sack_count == 0) {
+    return write_common_syn(options, to);
   }
   uint8_t* at = to;
   if (syn && options.has_mss) {
