@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <gtest/gtest.h>
+#include <memory>
 #include <vector>
 
 #include "relay/pump.h"
@@ -14,7 +15,7 @@ namespace isthmus::relay {
 namespace {
 
 constexpr uint32_t kFloor = Share::kFloor;
-constexpr uint64_t kLimit = 3 * kFloor;
+constexpr uint64_t kLimit = uint64_t{3} * kFloor;
 constexpr unsigned kMany = 1000;
 
 // Counts bytes; there is always room. What was written stays until the test lets it leave, which,
