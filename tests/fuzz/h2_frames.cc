@@ -2,13 +2,17 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // The frame machine in either role: the input is what the peer sends. The first byte picks the role
 // and how the rest is cut; the owner answers, reads, writes, ends and lets go as the bytes say.
+// Whatever the frames hold, no more bytes and no more requests come out of them than their lengths
+// say.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <span>
 #include <vector>
 
 #include "eal.h"
 #include "h2/connection.h"
+#include "packet/endian.h"
 #include "support/pools.h"
 
 namespace {
@@ -19,6 +23,7 @@ class Owner final : public h2::Handler {
  public:
   void on_request(h2::Stream& stream, const h2::Request& request) override {
     if (!request.is_connect() || request.authority.empty()) abort();
+    ++requests;
     streams.push_back(&stream);
     if (stream.id() % 8 == 5) {
       connection->respond(stream, 503, {}, true);
@@ -38,8 +43,30 @@ class Owner final : public h2::Handler {
   }
   void on_goaway() override {}
 
+  void read(h2::Stream& stream, uint32_t most) { taken += connection->read(stream, most).size(); }
+
   h2::Connection* connection = nullptr;
   std::vector<h2::Stream*> streams;
+  size_t requests = 0;
+  size_t taken = 0;  // bytes of DATA
+};
+
+// What frames carry by their lengths alone.
+struct Carried {
+  explicit Carried(std::span<const uint8_t> wire) {
+    constexpr size_t kHeader = 9;
+    while (wire.size() >= kHeader) {
+      const size_t length = packet::load_be<uint32_t>(wire.data()) >> 8;
+      const uint8_t type = wire[3];
+      wire = wire.subspan(kHeader);
+      const size_t here = std::min(length, wire.size());
+      if (type == static_cast<uint8_t>(h2::FrameType::data)) data += here;
+      if (type == static_cast<uint8_t>(h2::FrameType::headers)) ++headers;
+      wire = wire.subspan(here);
+    }
+  }
+  size_t data = 0;
+  size_t headers = 0;
 };
 
 void act(h2::Connection& connection, Owner& owner, uint8_t choice) {
@@ -48,7 +75,7 @@ void act(h2::Connection& connection, Owner& owner, uint8_t choice) {
   h2::Stream& stream = *owner.streams[index];
   switch (choice % 5) {
     case 0:
-      connection.read(stream, 1 + choice * 7u);
+      owner.read(stream, 1 + choice * 7u);
       break;
     case 1: {
       packet::Chain bytes;
@@ -126,6 +153,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
       connection.advance(now);
     }
     drain(connection);
+    for (h2::Stream* stream : owner.streams) owner.read(*stream, UINT32_MAX);
+    const bool preface_first = options.role == h2::Role::server && (input[0] & 2) == 0;
+    const size_t frames = 1 + (preface_first ? h2::kPreface.size() : 0);
+    const Carried carried({input + std::min(frames, size), size - std::min(frames, size)});
+    if (owner.taken > carried.data || owner.requests > carried.headers) abort();
   }
   if (test::mbufs_in_use() != before) abort();
   return 0;
