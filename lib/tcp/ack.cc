@@ -240,8 +240,9 @@ void Connection::advance_recovery(const AckResult& result, uint32_t acked) {
 }
 
 void Connection::grow_window(const AckResult& result, uint32_t acked) {
-  const bool limited = cwnd_limited_ || (congestion_.in_slow_start() &&
-                                         congestion_.window() < 2 * flight_->most_in_flight);
+  bool limited = cwnd_limited_ || (congestion_.in_slow_start() &&
+                                   congestion_.window() < 2 * flight_->most_in_flight);
+  if (options_.short_queue) limited = keep_queue_short(result, limited);
   congestion_.on_ack({.acked = acked,
                       .una = snd_una_,
                       .nxt = snd_nxt_,
@@ -249,6 +250,27 @@ void Connection::grow_window(const AckResult& result, uint32_t acked) {
                       .smoothed_rtt = timer::Duration(rtt_.smoothed()),
                       .rtt = result.shortest,
                       .limited = limited});
+}
+
+// The path's queue too is a place where what is urgent waits for what is not. Whether the window
+// may grow.
+bool Connection::keep_queue_short(const AckResult& result, bool limited) {
+  if (snd_una_ == snd_nxt_) return limited;
+  StandingQueue& queue = flight_->standing_queue;
+  if (congestion_.in_slow_start() || phase_ != Phase::open) {
+    queue.interrupt();
+    return limited;
+  }
+  const auto rtt =
+      static_cast<uint32_t>(std::clamp<int64_t>(result.shortest.count(), 0, INT32_MAX));
+  const StandingQueue::Advice advice = queue.on_ack({.una = snd_una_,
+                                                     .nxt = snd_nxt_,
+                                                     .rtt = rtt,
+                                                     .base = rtt_.minimum(),
+                                                     .window = congestion_.window(),
+                                                     .limited = limited});
+  if (advice.window != 0) congestion_.settle(std::max<uint32_t>(advice.window, 4u * mss_));
+  return limited && advice.grow;
 }
 
 // That a path doesn't carry a larger size is no congestion (RFC 4821 section 7.7).
@@ -261,6 +283,7 @@ bool Connection::only_the_raise_is_lost() {
 
 void Connection::enter_recovery() {
   phase_ = Phase::recovery;
+  flight_->standing_queue.interrupt();
   flight_->recovery_point = snd_nxt_;
   undo_possible_ = false;
   flight_->retransmitted_at = 0;

@@ -215,6 +215,14 @@ void Congestion::undo(const Before& before) {
   set_window(std::max(window_, before.window));
 }
 
+void Congestion::settle(uint32_t window) {
+  set_window(window);
+  threshold_ = window_;
+  cubic_ = {};
+  in_epoch_ = false;
+  credit_ = 0;
+}
+
 void Congestion::on_idle(unsigned timeouts) {
   const bool first = threshold_ == UINT32_MAX;
   if (!first) threshold_ = std::max(threshold_, window_ / 4 * 3);

@@ -59,6 +59,8 @@ class Congestion {
   void undo(const Before& before);
   // Recovery steers the window itself (RFC 6937).
   void set_window(uint32_t bytes);
+  // Takes this window outside of slow start, and grows from it as from one that a loss found.
+  void settle(uint32_t window);
   // Nothing was sent for so many timeouts: the old window means less and less.
   void on_idle(unsigned timeouts);
 

@@ -205,6 +205,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void on_congestion_echo(const Incoming& segment);
   void advance_recovery(const AckResult& result, uint32_t acked);
   bool only_the_raise_is_lost();
+  bool keep_queue_short(const AckResult& result, bool limited);
   void enter_recovery();
   void leave_recovery();
   void reduce_proportionally(const AckResult& result);

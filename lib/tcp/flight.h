@@ -13,6 +13,7 @@
 #include "tcp/reassembly.h"
 #include "tcp/scoreboard.h"
 #include "tcp/sequence.h"
+#include "tcp/standing_queue.h"
 #include "timer/time.h"
 
 namespace isthmus::tcp {
@@ -29,7 +30,8 @@ struct Flight {
   uint32_t prr_delivered = 0;
   uint32_t prr_out = 0;
   uint32_t prr_flight = 0;
-  uint32_t most_in_flight = 0;  // since the window was last full or empty
+  StandingQueue standing_queue;  // Options::short_queue
+  uint32_t most_in_flight = 0;   // since the window was last full or empty
   timer::Instant reorder_at = timer::kNever;
   // The segment that tries a larger size; valid while Connection::raising_mss_.
   Seq raise_start = 0;

@@ -89,7 +89,8 @@ struct Options {
   timer::Duration fin_wait_2_timeout{};
   bool nagle = false;  // MUST-17: the proxy batches by itself
   // send_room() is little more than what the windows let go at once: for whoever sends for many and
-  // wants to choose, as late as possible, what goes first.
+  // wants to choose, as late as possible, what goes first. The path's queue is kept short as well
+  // (standing_queue.h).
   bool short_queue = false;
   CongestionControl congestion = CongestionControl::cubic;
   Ecn ecn = Ecn::passive;
