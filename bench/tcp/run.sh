@@ -3,8 +3,7 @@
 # SPDX-FileCopyrightText: Isthmus authors
 #
 # Our TCP in memory, then the kernel's over veth between two namespaces, in the same units: cycles
-# of the time stamp counter. Needs root for the namespaces. Hugepages are borrowed while it runs
-# where the machine has none free, as a gateway would have them.
+# of the time stamp counter. Needs root for the namespaces.
 #
 #   bench/tcp/run.sh BUILD_FOLDER [PROGRAM ARGUMENTS...]
 set -euo pipefail
@@ -14,29 +13,17 @@ id=$$
 left=isthmus-tcp-a-$id
 right=isthmus-tcp-b-$id
 server=
-hugepages=/proc/sys/vm/nr_hugepages
-borrowed=
+# shellcheck source=/dev/null
+. "$(dirname "$0")/eal.sh"
 
 cleanup() {
   [ -z "$server" ] || kill "$server" 2>/dev/null || true
   wait
   for name in "$left" "$right"; do ip netns del "$name" 2>/dev/null || true; done
-  [ -z "$borrowed" ] || echo "$borrowed" >"$hugepages"
+  return_hugepages
 }
 trap cleanup EXIT
 
-eal=(-l "$(($(nproc) - 1))" --no-pci --no-telemetry --log-level=3 "--file-prefix=isthmus_bench_$id")
-if [ "$(awk '/HugePages_Free/ { print $2 }' /proc/meminfo)" -lt 256 ]; then
-  borrowed=$(cat "$hugepages")
-  echo $((borrowed + 256)) >"$hugepages"
-fi
-if [ "$(awk '/HugePages_Free/ { print $2 }' /proc/meminfo)" -ge 256 ]; then
-  eal+=(--in-memory -m 512)
-else
-  eal+=(--no-huge --no-shconf -m 512)
-fi
-# The engines' tables are the heap's: on huge pages too.
-export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 "$build/bench/tcp/bench_tcp" "${eal[@]}" -- "$@"
 
 echo
