@@ -13,6 +13,7 @@ id=$$
 left=isthmus-tcp-a-$id
 right=isthmus-tcp-b-$id
 server=
+eal=()  # set by what follows
 # shellcheck source=/dev/null
 . "$(dirname "$0")/eal.sh"
 
