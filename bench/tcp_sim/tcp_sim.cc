@@ -36,11 +36,15 @@ int main(int /*argc*/, char** argv) {
   bool all = true;
   using std::chrono_literals::operator""ms;
   const auto share = [] { return fairness(10ms, 3); };
+  const auto beside_short = [] { return fairness(10ms, 3, 1); };
+  const auto both_short = [] { return fairness(10ms, 3, 2); };
   const auto share_of_long = [] { return fairness(40ms, 3); };
+  const auto long_beside_short = [] { return fairness(40ms, 3, 1); };
+  const auto both_long_short = [] { return fairness(40ms, 3, 2); };
   using Measure = std::vector<Figure> (*)();
-  for (const Measure measure :
-       std::initializer_list<Measure>{goodput_without_loss, goodput_under_loss, tail_repair,
-                                      reordering, share, share_of_long}) {
+  for (const Measure measure : std::initializer_list<Measure>{
+           goodput_without_loss, goodput_under_loss, tail_repair, reordering, share, beside_short,
+           both_short, share_of_long, long_beside_short, both_long_short}) {
     for (const Figure& figure : measure()) {
       fmt::print("{:<48} {:>10.2f} {:>10.2f} {} {:>7.2f} {:<8} {}\n", figure.name, figure.measured,
                  figure.ideal, figure.at_least ? ">=" : "<=", figure.target, figure.unit,

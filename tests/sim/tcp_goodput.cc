@@ -187,16 +187,17 @@ std::vector<Figure> reordering() {
 // shares go up and down with whose packet meets the full queue. So late, and the mean of some runs:
 // of each one's lesser share, as the sum of both would let one run's loser be the next one's
 // winner.
-std::vector<Figure> fairness(timer::Duration rtt, unsigned runs) {
+std::vector<Figure> fairness(timer::Duration rtt, unsigned runs, unsigned short_queues) {
   constexpr auto kConverged = 100s;
   constexpr auto kMeasured = 80s;
   const LinkModel link = path(50'000'000, rtt, 1);
   double both = 0;
   double lesser = 0;
   for (unsigned i = 0; i < runs; ++i) {
-    Flow later = flow(kForever);
-    later.starts = 3s + i * 37ms;
-    FlowsRun run(1, link, config(), {flow(kForever), later});
+    Flow flows[] = {flow(kForever), flow(kForever)};
+    flows[1].starts = 3s + i * 37ms;
+    for (unsigned j = 0; j < short_queues; ++j) flows[j].options.short_queue = true;
+    FlowsRun run(1, link, config(), {flows[0], flows[1]});
     run.run_until(kConverged);
     const uint64_t first = run.taken(0), second = run.taken(1);
     run.run_until(kConverged + kMeasured);
@@ -206,10 +207,11 @@ std::vector<Figure> fairness(timer::Duration rtt, unsigned runs) {
     lesser += 2 * std::min(a, b) / (a + b) / runs;
   }
   const double seconds = static_cast<double>(kMeasured.count()) * runs;
-  return {
-      {fmt::format("the lesser of two flows' share, {}", name_of(link)), "of even", lesser, 1, 0.8},
-      {"  both together", "Mbit/s", both * 8 / 1e6 / seconds, 50 * kPayload / kPacket,
-       0.95 * 50 * kPayload / kPacket}};
+  const char* whose[] = {"the lesser of two flows' share", "  one with a short queue",
+                         "  both with a short queue"};
+  return {{fmt::format("{}, {}", whose[short_queues], name_of(link)), "of even", lesser, 1, 0.8},
+          {"  both together", "Mbit/s", both * 8 / 1e6 / seconds, 50 * kPayload / kPacket,
+           0.95 * 50 * kPayload / kPacket}};
 }
 
 }  // namespace isthmus::sim

@@ -27,7 +27,7 @@ std::vector<Figure> goodput_without_loss();
 std::vector<Figure> goodput_under_loss();
 std::vector<Figure> tail_repair();
 std::vector<Figure> reordering();
-// Two flows on one path, by the mean of some runs.
-std::vector<Figure> fairness(timer::Duration rtt, unsigned runs);
+// Two flows on one path, by the mean of some runs; so many of them have Options::short_queue.
+std::vector<Figure> fairness(timer::Duration rtt, unsigned runs, unsigned short_queues = 0);
 
 }  // namespace isthmus::sim

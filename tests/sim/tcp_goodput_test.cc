@@ -31,6 +31,10 @@ TEST(Goodput, Rfc8985ReorderingByThreePacketsCausesNoTimeout) {
 TEST(Goodput, Rfc9438TwoFlowsShareEvenly) {
   expect_met(fairness(std::chrono::milliseconds(10), 1));  // scripts/bench tcp-sim has more
 }
+TEST(Goodput, AShortQueueTakesAndLeavesAnEvenShare) {
+  expect_met(fairness(std::chrono::milliseconds(10), 1, 1));
+  expect_met(fairness(std::chrono::milliseconds(10), 1, 2));
+}
 
 }  // namespace
 }  // namespace isthmus::sim
