@@ -106,12 +106,12 @@ struct Pools {
 
 // Of one workload of this node; 0: none.
 struct WorkloadLimits {
-  uint32_t flows = 8192;
-  uint32_t pending_tunnels = 1024;       // asked for and not answered yet, both directions
-  uint32_t held_syns = 256;              // more are accepted before their upstream has answered
-  uint32_t handshakes_per_second = 256;  // TLS, as many at once
-  uint32_t pending_handshakes = 256;     // TLS
-  uint64_t bytes_in_flight = 16u << 20;  // relayed bytes on their way from one leg to the other
+  uint32_t flows = 32768;
+  uint32_t pending_tunnels = 1024;        // asked for and not answered yet, both directions
+  uint32_t held_syns = 256;               // more are accepted before their upstream has answered
+  uint32_t handshakes_per_second = 1024;  // TLS, as many at once
+  uint32_t pending_handshakes = 256;      // TLS
+  uint64_t bytes_in_flight = 16u << 20;   // relayed bytes on their way from one leg to the other
 };
 
 // Per worker, except where a name says otherwise.

@@ -86,7 +86,7 @@ TEST(Config, WhatIsNotSaidHasItsDefault) {
   EXPECT_EQ(c.node.trust_domain, "cluster.local");
   EXPECT_EQ(c.limits.flows, 65536U);
   EXPECT_EQ(c.limits.records_per_key, 11'863'283U);
-  EXPECT_EQ(c.limits.per_workload.flows, 8192U);
+  EXPECT_EQ(c.limits.per_workload.flows, 32768U);
   EXPECT_EQ(c.limits.per_workload.bytes_in_flight, 16U << 20);
 }
 
