@@ -72,8 +72,8 @@ void Connection::process_ack(const Incoming& segment, bool window_changed) {
 // says.
 bool Connection::in_trouble(const Incoming& segment) const {
   return phase_ != Phase::open || !flight_->board.untouched() || segment.options.sack_count != 0 ||
-         dup_acks_ != 0 || probe_out_ || raising_mss_ || (ecn_ && segment.has(packet::Tcp::kEce)) ||
-         flight_->reorder_at != timer::kNever;
+         dup_acks_ != 0 || flight_->reno_sacked != 0 || probe_out_ || raising_mss_ ||
+         (ecn_ && segment.has(packet::Tcp::kEce)) || flight_->reorder_at != timer::kNever;
 }
 
 // before: snd_una until this segment came.
@@ -186,6 +186,7 @@ void Connection::on_probe_acknowledged(const Incoming& segment, bool duplicate_r
     // More than the probe covered: it repaired a loss, which congestion control must hear of.
     probe_out_ = false;
     if (phase_ == Phase::open) {
+      flight_->standing_queue.interrupt();
       congestion_.on_loss(core_->now);
       congestion_.set_window(congestion_.slow_start_threshold());
     }
@@ -224,6 +225,7 @@ bool Connection::prr_partial(const AckResult& result) const {
 void Connection::on_congestion_echo(const Incoming& segment) {
   if (tell_reduced_ || phase_ != Phase::open) return;
   if (flight_->reduced && seq_leq(segment.acknowledgment, flight_->reduced_at)) return;
+  if (take_flight()) flight_->standing_queue.interrupt();
   congestion_.on_loss(core_->now);
   congestion_.set_window(congestion_.slow_start_threshold());
   tell_reduced_ = true;
@@ -269,7 +271,11 @@ bool Connection::keep_queue_short(const AckResult& result, bool limited) {
                                                      .base = rtt_.minimum(),
                                                      .window = congestion_.window(),
                                                      .limited = limited});
-  if (advice.window != 0) congestion_.settle(std::max<uint32_t>(advice.window, 4u * mss_));
+  if (advice.window != 0) {
+    // Four segments are never too many.
+    const uint32_t least = std::min<uint32_t>(congestion_.window(), 4u * mss_);
+    congestion_.settle(std::max(advice.window, least));
+  }
   return limited && advice.grow;
 }
 

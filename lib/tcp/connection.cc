@@ -379,7 +379,8 @@ uint32_t Connection::send_room() const {
 
 uint32_t Connection::room_worth_telling() const {
   const uint32_t quarter = send_limit() / 4;
-  return options_.short_queue ? std::min(quarter, kShortReserve / 2) : quarter;
+  if (!options_.short_queue) return quarter;
+  return std::min({quarter, kShortReserve / 2, core_->config.short_queue / 2});
 }
 
 uint32_t Connection::sendable() const {

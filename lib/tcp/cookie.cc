@@ -24,6 +24,12 @@ uint32_t index_of(uint16_t mss) {
   return below == 0 ? 0 : below - 1;
 }
 
+// Never 0, so that the one before it is an epoch, too, from the first second on: a secret that
+// nobody has derived must not be taken for one that is known to all.
+uint32_t epoch_of(uint32_t now) {
+  return now / CookieMaker::kEpoch + 1;
+}
+
 }  // namespace
 
 const packet::SipKey& CookieMaker::key_of(uint32_t epoch) {
@@ -47,7 +53,7 @@ uint32_t CookieMaker::mac(uint32_t epoch, const packet::Tuple& tuple, Seq peer_s
 
 Seq CookieMaker::make(const packet::Tuple& tuple, Seq peer_sequence, const Cookie& cookie,
                       uint32_t now) {
-  const uint32_t epoch = now / kEpoch;
+  const uint32_t epoch = epoch_of(now);
   const uint32_t info = (epoch & 1) << 5 | (cookie.tag & 3u) << 3 | index_of(cookie.mss);
   last_made_ = now;
   ever_made_ = true;
@@ -58,7 +64,7 @@ std::optional<Cookie> CookieMaker::read(const packet::Tuple& tuple, Seq peer_seq
                                         uint32_t now) {
   if (!ever_made_ || now - last_made_ > 2 * kEpoch) return std::nullopt;
   const uint32_t info = sequence & kInfoMask;
-  uint32_t epoch = now / kEpoch;
+  uint32_t epoch = epoch_of(now);
   if ((epoch & 1) != info >> 5) --epoch;
   if (mac(epoch, tuple, peer_sequence, info) != (sequence & ~kInfoMask)) return std::nullopt;
   return Cookie{kMssOfIndex[info & 7], static_cast<uint8_t>(info >> 3 & 3)};

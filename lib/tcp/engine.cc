@@ -42,8 +42,9 @@ Core::Core(const Config& settings, const packet::Pools& mempools, Output& out,
       receive_scale(scale_for(settings.max_receive_buffer)),
       hash_(keys.table),
       timestamp_hash_(keys.timestamp),
-      never_too_much_(
-          std::min({settings.send_buffer, settings.memory_floor, settings.short_queue}) / 2),
+      never_too_much_(std::min({settings.send_buffer, settings.memory_floor, settings.short_queue,
+                                Connection::kShortReserve}) /
+                      2),
       table_(settings.max_connections + settings.max_time_wait),
       connections_(new Connection[settings.max_connections]),
       time_waits_(new TimeWait[std::max(settings.max_time_wait, 1u)]),

@@ -229,6 +229,8 @@ bool Connection::restore_flight(const ParsedState& parsed) {
                              unsent_data_, core_->now)) {
       return false;
     }
+    // When it was sent nobody knows any more: no round trip comes of it (Karn).
+    flight_->board.on_retransmit(core_->records, flight_->board.tail(), end - at, core_->now);
     skip_unsent(seq_min(end, fin_at) - at);
     at = end;
   }

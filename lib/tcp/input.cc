@@ -52,7 +52,10 @@ void Connection::on_segment(Incoming& segment) {
   if (!segment.has(Tcp::kAck)) return core_->drop(Reason::tcp_no_ack);
   if (!on_acknowledgment(segment)) return;
   last_received_ = Moment(core_->present);
-  keepalives_out_ = 0;
+  if (keepalives_out_ != 0) {
+    keepalives_out_ = 0;
+    arm();  // by the interval it may stand later than by the silence
+  }
   if (segment.length != 0 || segment.has(Tcp::kFin)) on_payload(segment);
   if (state_ == State::closed || state_ == State::time_wait) return;
   if (!ready_) arm_unless_late();  // otherwise output() will

@@ -29,6 +29,8 @@ uint64_t rate(uint32_t window, uint32_t rtt) {
 }  // namespace
 
 StandingQueue::Advice StandingQueue::on_ack(const Sample& ack) {
+  // Somebody has cut the window: what it was before is not to be had back from here.
+  if (started_ && ack.window < measured_) interrupt();
   if (!started_) {
     started_ = true;
     begin(ack, ack.window, kSettling);
@@ -37,9 +39,11 @@ StandingQueue::Advice StandingQueue::on_ack(const Sample& ack) {
   if (ack.rtt != 0 && (lowest_ == 0 || ack.rtt < lowest_)) lowest_ = ack.rtt;
   Advice advice{.grow = grows()};
   if (!seq_lt(round_end_, ack.una)) return advice;
-  // A sender with pauses does not see what its window would do.
-  if (!limited_ || settling_ != 0) {
-    begin(ack, ack.window, settling_ != 0 ? settling_ - 1 : 0);
+  if (!limited_) {
+    on_pause();
+    begin(ack, ack.window, settling_ != 0 ? settling_ - 1u : 0u);
+  } else if (settling_ != 0) {
+    begin(ack, ack.window, settling_ - 1u);
   } else if (++rounds_ < kRounds || lowest_ == 0) {
     round_end_ = ack.nxt;
     limited_ = false;
@@ -49,6 +53,17 @@ StandingQueue::Advice StandingQueue::on_ack(const Sample& ack) {
     begin(ack, changed ? advice.window : ack.window, changed ? kSettling : 0);
   }
   return advice;
+}
+
+// A sender with pauses does not see what its window would do; so it can't rest on that for ever.
+void StandingQueue::on_pause() {
+  if (stage_ == Stage::shrinking) {
+    stage_ = Stage::resting;
+    left_ = kRest;
+  } else if (stage_ == Stage::resting && --left_ == 0) {
+    stage_ = Stage::growing;
+    window_ = 0;
+  }
 }
 
 // What is measured from now on, or after some rounds, is of packets that this window has let go.

@@ -31,7 +31,7 @@ class StandingQueue {
 
   // For each ACK of new data outside of slow start and of loss recovery.
   Advice on_ack(const Sample& ack);
-  // Slow start or a recovery: what was measured says nothing about what follows.
+  // Slow start, a recovery, a reduction: what was measured says nothing about what follows.
   void interrupt() { started_ = false; }
 
  private:
@@ -43,6 +43,7 @@ class StandingQueue {
   };
 
   void begin(const Sample& ack, uint32_t window, unsigned settling);
+  void on_pause();
   Advice on_measured(uint32_t rtt, const Sample& ack);
   Advice on_grown(uint32_t rtt, const Sample& ack);
   Advice on_shrunk(uint32_t rtt, const Sample& ack);

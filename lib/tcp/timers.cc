@@ -76,11 +76,13 @@ void Connection::arm() {
   core_->wheel.arm(*this, deadline);
 }
 
-// Where only silence is waited for, and the entry stands, it stands early enough: what has happened
-// moves the deadline back, and the entry finds out when it comes.
+// Where only silence is waited for, and longer than any retransmission, the entry stands early
+// enough if it stands: what has happened moves the deadline back, and it finds out when it comes.
 void Connection::arm_unless_late() {
+  const timer::Duration silence = options_.keepalive_idle;
   const bool later = state_ == State::established && loss_timer_ == LossTimer::none &&
-                     !ack_delayed_ && !blocked_by_buffers_ && Entry::armed();
+                     !ack_delayed_ && !blocked_by_buffers_ && Entry::armed() &&
+                     (silence == timer::Duration() || silence >= core_->config.max_rto);
   if (!later) arm();
 }
 
