@@ -2,7 +2,9 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // A keyed hash of tuples for tables that outsiders fill and each packet asks. Nobody sees its
 // values: whoever doesn't know the key must not be able to choose tuples that collide more often
-// than by chance, and that is all. What guards something is SipHash's (packet/siphash.h).
+// than by chance, and that is all. What guards something is SipHash's (packet/siphash.h). TCP's
+// timestamp offsets, under a key of their own, are seen: who works that key out learns which host a
+// counter belongs to, and nothing of any table.
 //
 // AES rounds, as the hash tables of Go and Rust have them. Each address passes four under its own
 // key; for a given other one that is a permutation, and no difference of inputs becomes one of the
