@@ -344,5 +344,19 @@ TEST(CookieMaker, TimestampIsNeverLaterThanNowAndHoldsTheOptions) {
   }
 }
 
+// The epoch before the first has no key that anybody could know.
+TEST(CookieMaker, Rfc4987NoneIsBelievedUnderAKeyOfZeros) {
+  CookieMaker maker({0x123456789abcdef, 0xfedcba987654321});
+  maker.make({test::endpoint("10.9.9.9:99"), test::endpoint("10.0.0.2:80")}, 1, {.mss = 1460}, 5);
+  const packet::Tuple tuple{test::endpoint("192.0.2.1:1234"), test::endpoint("10.0.0.2:80")};
+  for (uint32_t info = 0; info < 64; ++info) {
+    packet::SipHash hash(packet::SipKey{});
+    const uint64_t ports = packet::add_tuple(hash, tuple);
+    hash.add(uint64_t{info} << 32 | 777u);
+    const Seq forged = (static_cast<uint32_t>(hash.finish(ports)) & ~63u) | info;
+    EXPECT_FALSE(maker.read(tuple, 777, forged, 5).has_value());
+  }
+}
+
 }  // namespace
 }  // namespace isthmus::tcp

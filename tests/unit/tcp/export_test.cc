@@ -5,10 +5,13 @@
 #include <vector>
 
 #include "script.h"
+#include "sending.h"
 #include "tcp/state.h"
 
 namespace isthmus::tcp {
 namespace {
+
+using namespace std::chrono_literals;
 
 class Export : public Script {
  protected:
@@ -188,6 +191,25 @@ TEST_F(Export, FlippedBitsAreRefusedOrConsistent) {
   }
   make_engine();
   connection_ = nullptr;
+}
+
+class ExportInFlight : public Sending {};
+
+// Karn: what an import does not know it does not measure.
+TEST_F(ExportInFlight, Rfc6298RoundTripIsNotMeasuredFromAnImport) {
+  open_after(100ms, sack_syn());
+  send(5000);
+  const uint32_t sent = drain();
+  now_ += 98ms;
+  std::vector<uint8_t> saved(engine_->export_connection(*connection_, {}, now_));
+  engine_->export_connection(*connection_, saved, now_);
+  make_engine();
+  connection_ = engine_->import_connection(saved, this, now_);
+  flush();
+  sent_.clear();
+  now_ += 2ms;
+  in({.acknowledgment = 1 + sent});
+  EXPECT_GE(connection_->info().min_rtt, 90'000u);
 }
 
 }  // namespace

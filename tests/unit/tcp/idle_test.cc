@@ -157,5 +157,27 @@ TEST_F(Idle, ReorderingIsRememberedWithoutAFlight) {
   sent_.clear();
 }
 
+TEST_F(Idle, KeepaliveCountsFromTheAnswerWhateverItsInterval) {
+  options_.keepalive_idle = 10s;
+  options_.keepalive_interval = 60s;
+  open_passive();
+  EXPECT_EQ(time_to_packet() / 100ms, 100);
+  expect("A", 0, 1);
+  now_ += 1ms;
+  in({.acknowledgment = 1});
+  EXPECT_EQ(time_to_packet() / 100ms, 100);
+}
+
+TEST_F(Idle, KeepaliveCountsFromTheAckThatEndsABackedOffTimeout) {
+  options_.keepalive_idle = 5s;
+  open_passive();
+  send(1000);
+  flush();
+  run(40s);
+  in({.acknowledgment = 1001});
+  sent_.clear();
+  EXPECT_EQ(time_to_packet() / 100ms, 50);
+}
+
 }  // namespace
 }  // namespace isthmus::tcp

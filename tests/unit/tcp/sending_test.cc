@@ -544,5 +544,60 @@ TEST_F(Icmp, Rfc5927PathMtuFallsOnlyForWhatIsInFlight) {
   sent_.clear();
 }
 
+// RFC 5681 section 2: what a copy of an ACK seemed to say is taken back by the ACKs behind it.
+TEST_F(Sending, Rfc5681WithoutSackACopiedAckIsForgotten) {
+  open_after(20ms, syn_options());
+  uint32_t next = grow_window(60'000, 20ms);
+  uint32_t acked = next;
+  send(400'000);
+  next += drain();
+  const uint32_t mss = connection_->info().send_mss;
+  now_ += 5ms;
+  in({.acknowledgment = acked});
+  in({.acknowledgment = acked});
+  next += drain();
+  acked += mss;
+  in({.acknowledgment = acked});
+  next += drain();
+  for (int i = 0; i < 8; ++i) {
+    now_ += 2ms;
+    acked += 4 * mss;
+    in({.acknowledgment = acked});
+    next += drain();
+  }
+  EXPECT_EQ(connection_->info().in_flight, next - acked);
+  EXPECT_LE(next - acked, connection_->info().congestion_window);
+}
+
+// A writer that has filled its short queue hears of the room that comes.
+class ShortQueue : public Sending {
+ protected:
+  void expect_told_of_room() {
+    options_ = {};
+    options_.short_queue = true;
+    make_engine();
+    sent_.clear();
+    open_passive(syn_options(), 0);  // the peer's window is shut
+    take_events();
+    send(connection_->send_room());
+    flush();
+    take_events();
+    in({.acknowledgment = 1, .window = 65535});
+    const uint32_t sent = drain();
+    now_ += 10ms;
+    in({.acknowledgment = 1 + sent});
+    flush();
+    EXPECT_NE(take_events() & kWritable, 0);
+  }
+};
+
+TEST_F(ShortQueue, IsToldOfRoomWhateverTheLimits) {
+  expect_told_of_room();
+  config_.memory_floor = 64 << 10;
+  expect_told_of_room();
+  config_.short_queue = 4096;
+  expect_told_of_room();
+}
+
 }  // namespace
 }  // namespace isthmus::tcp

@@ -5,6 +5,7 @@
 #include "tcp/standing_queue.h"
 
 #include <algorithm>
+#include <deque>
 #include <gtest/gtest.h>
 
 namespace isthmus::tcp {
@@ -121,6 +122,72 @@ TEST_F(Path, ASenderWithPausesIsNotMeasured) {
   for (int i = 0; i < 500; ++i) {
     round(false);
     ASSERT_FALSE(held_);
+  }
+}
+
+TEST_F(Path, RestEndsForASenderWithPauses) {
+  for (int on = 1; on <= 5; ++on) {
+    for (int off = 1; off <= 4; ++off) {
+      queue_ = {};
+      window_ = 100 * kSegment;
+      product_ = kProduct;
+      held_ = false;
+      for (int i = 0; i < 10'000 && !held_; ++i) round();
+      ASSERT_TRUE(held_);
+      product_ *= 20;
+      const uint32_t before = window_;
+      int rounds = 0;
+      for (; rounds < 1'000 && window_ <= before; ++rounds) round(rounds % (on + off) < on);
+      EXPECT_LT(rounds, 1'000) << on << " rounds limited, " << off << " not";
+    }
+  }
+}
+
+// The same path, an ACK at a time, as a window-limited sender sees it.
+struct AckClock {
+  void ack() {
+    for (; nxt - una + kSegment <= window; sent.push_back(nxt - una)) nxt += kSegment;
+    una += kSegment;
+    const uint32_t out = std::max(sent.front(), kProduct);
+    sent.pop_front();
+    const StandingQueue::Advice advice =
+        queue.on_ack({.una = una,
+                      .nxt = nxt,
+                      .rtt = static_cast<uint32_t>(uint64_t{kBase} * out / kProduct),
+                      .base = kBase,
+                      .window = window,
+                      .limited = true});
+    raised |= advice.window > window;
+    if (advice.window != 0) window = advice.window;
+    held = !advice.grow;
+    credit += kSegment;
+    if (!advice.grow || credit < window) return;
+    credit = 0;
+    window += kSegment;
+  }
+
+  StandingQueue queue;
+  Seq una = 0;
+  Seq nxt = 0;
+  uint32_t window = 100 * kSegment;
+  uint32_t credit = 0;
+  std::deque<uint32_t> sent;  // in flight when each was sent
+  bool held = false;
+  bool raised = false;
+};
+
+// RFC 3168 section 6.1.2, RFC 5681: whoever has cut the window has the last word.
+TEST(PathByAcks, Rfc3168AReductionIsNotUndone) {
+  AckClock whole;
+  int acks = 0;
+  for (; !whole.held && acks < 1'000'000; ++acks) whole.ack();
+  for (int at = acks - 1000; at < acks; ++at) {
+    AckClock one;
+    for (int i = 0; i < at; ++i) one.ack();
+    one.window = one.window / 10 * 7;
+    one.raised = false;
+    for (int i = 0; i < 300; ++i) one.ack();
+    ASSERT_FALSE(one.raised) << "cut after " << at << " ACKs";
   }
 }
 
