@@ -44,7 +44,7 @@ int verify(X509_STORE_CTX* store, void*) {
     events->on_chain_error(X509_STORE_CTX_get_error(store));
     return 0;
   }
-  const Failure failure = events->judge_peer(X509_STORE_CTX_get0_cert(store));
+  const Failure failure = events->judge_peer(X509_STORE_CTX_get0_chain(store));
   X509_STORE_CTX_set_error(store, x509_error_for(failure));
   return failure == Failure::none ? 1 : 0;
 }

@@ -17,8 +17,8 @@ namespace isthmus::tls {
 // What OpenSSL calls back, for the SSL that attach() bound it to.
 class HandshakeEvents {
  public:
-  // The chain is good; none to accept the leaf.
-  virtual Failure judge_peer(X509* leaf) = 0;
+  // The chain is good, from the leaf to a root; none to accept the leaf.
+  virtual Failure judge_peer(const STACK_OF(X509) * chain) = 0;
   virtual void on_chain_error(int x509_error) = 0;
   virtual void on_secret(bool client, std::string_view hex) = 0;
   virtual void on_alert(bool sent, Alert alert) = 0;

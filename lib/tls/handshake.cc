@@ -122,7 +122,7 @@ class Handshake::Engine final : public HandshakeEvents {
   bool alert_sent() const { return alert_sent_; }
   bool encrypts() const { return SSL_get_current_cipher(ssl_.get()) != nullptr; }
 
-  Failure judge_peer(X509* leaf) override;
+  Failure judge_peer(const STACK_OF(X509) * chain) override;
   void on_chain_error(int x509_error) override { certificate_ = failure_of_x509(x509_error); }
   void on_secret(bool client, std::string_view hex) override {
     (client ? client_good_ : server_good_) =
@@ -194,11 +194,15 @@ void Handshake::Engine::drain(std::vector<uint8_t>& out) {
   (void)BIO_reset(out_);
 }
 
-Failure Handshake::Engine::judge_peer(X509* leaf) {
+Failure Handshake::Engine::judge_peer(const STACK_OF(X509) * chain) {
   certificate_ = Failure::none;
+  X509* leaf = sk_X509_value(chain, 0);
   SpiffeId id = spiffe_id(leaf);
   if (!id.identity) return certificate_ = id.failure;
-  if (store_->revoked(leaf)) return certificate_ = Failure::revoked;
+  // An authority that was taken back vouches for nobody.
+  for (int i = 0; i < sk_X509_num(chain); ++i) {
+    if (store_->revoked(sk_X509_value(chain, i))) return certificate_ = Failure::revoked;
+  }
   const auto same = [&id](IdentityPtr expected) { return *expected == *id.identity; };
   if (role_ == Role::server && !store_->domains().contains(id.identity->trust_domain())) {
     return certificate_ = Failure::wrong_trust_domain;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "fixtures.h"
+#include "tls/pem.h"
 
 namespace isthmus::tls::test {
 namespace {
@@ -147,6 +148,41 @@ TEST_P(BadPeers, ARevokedCertificateIsRefusedAndTheOthersOfItsAuthorityAreNot) {
       continue;
     }
     EXPECT_STREQ(name_of(ours.failure().failure), "revoked");
+    peer.read();
+    EXPECT_STREQ(name_of(peer.alert_received()), "certificate_revoked");
+  }
+}
+
+// A certificate of another CA's key, which the CA issues: an intermediate.
+std::string issue_intermediate(const TestCa& root, const TestCa& below) {
+  std::string reason;
+  const X509Ptr certificate = std::move(read_certificates(below.root_pem(), 1, reason).at(0));
+  const X509Ptr issuer = std::move(read_certificates(root.root_pem(), 1, reason).at(0));
+  const KeyPtr key = read_key(root.key_pem(), reason);
+  EXPECT_EQ(X509_set_issuer_name(certificate.get(), X509_get_subject_name(issuer.get())), 1);
+  EXPECT_NE(X509_sign(certificate.get(), key.get(), EVP_sha256()), 0);
+  return write_certificate(certificate.get());
+}
+
+TEST_P(BadPeers, ARevokedIntermediateVouchesForNobody) {
+  const Role role = GetParam();  // ours
+  const TestCa below = *TestCa::make("intermediate", kNow - kHour, kNow + kHour);
+  const std::string intermediate = issue_intermediate(ca(), below);
+  PemPair pair = *below.issue(good_leaf(sleep_id()));
+  pair.certificate += intermediate;
+  for (const bool revoked : {false, true}) {
+    const std::vector<std::string> list =
+        revoked ? std::vector{intermediate} : std::vector<std::string>();
+    const auto credentials = store_with(ca().revoke(list, kNow), nullptr);
+    ASSERT_NE(credentials, nullptr);
+    HandshakePolicy policy;
+    policy.expected = {identities().intern(sleep_id())};
+    Handshake ours(role, credentials, credentials->find(httpbin_id()), policy, identities(), kNow);
+    OpensslPeer peer(role == Role::client ? Role::server : Role::client);
+    peer.use(pair);
+    converse(ours, peer);
+    EXPECT_STREQ(name_of(ours.failure().failure), revoked ? "revoked" : "none");
+    if (!revoked) continue;
     peer.read();
     EXPECT_STREQ(name_of(peer.alert_received()), "certificate_revoked");
   }

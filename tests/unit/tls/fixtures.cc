@@ -88,6 +88,9 @@ void OpensslPeer::use(const PemPair& pair) {
   const KeyPtr key = read_key(pair.key, reason);
   ASSERT_NE(key, nullptr) << reason;
   ASSERT_EQ(SSL_CTX_use_certificate(context_.get(), certificates[0].get()), 1);
+  for (size_t i = 1; i < certificates.size(); ++i) {
+    ASSERT_EQ(SSL_CTX_add1_chain_cert(context_.get(), certificates[i].get()), 1);
+  }
   ASSERT_EQ(SSL_CTX_use_PrivateKey(context_.get(), key.get()), 1);
 }
 
