@@ -6,6 +6,7 @@
 #include <cassert>
 
 #include "packet/endian.h"
+#include "packet/packed.h"
 
 namespace isthmus::h2 {
 namespace {
@@ -269,7 +270,12 @@ uint32_t Connection::send_room(const Stream& stream) const {
 void Connection::write(Stream& stream, packet::Chain&& bytes) {
   packet::Chain taken = std::move(bytes);
   if (stream.reset_ || stream.end_wanted_ || closed_) return;
-  stream.to_send_.append(std::move(taken));
+  const bool goes = stream.to_send_.empty() && stream.send_window_ > 0 && send_window_ > 0;
+  if (goes) {
+    stream.to_send_.append(std::move(taken));
+  } else {
+    packet::append_packed(stream.to_send_, std::move(taken), context_.pools_.small);
+  }
   if (stream.to_send_.size() >= options_.send_queue / 2) stream.short_of_room_ = true;
   mark_ready(stream);
 }

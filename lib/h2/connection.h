@@ -197,6 +197,7 @@ class Connection {
   bool take_body(packet::Chain& bytes);
   bool deliver(packet::Chain& bytes, uint32_t n);
   bool keep(Stream& stream, packet::Chain& bytes, uint32_t n);
+  bool keep_fragment(packet::Chain& bytes, uint32_t n);
   bool finish_frame();
   bool on_data_end();
   bool on_setting(Setting setting, uint32_t value);

@@ -337,9 +337,7 @@ bool Connection::take_body(packet::Chain& bytes) {
     if (block_.size() + n > kMaxHeaderBlock) {
       return connection_error(ErrorCode::enhance_your_calm, stats::Reason::h2_header_list);
     }
-    packet::Chain part = bytes.split_front(n, context_.pools_.clones);
-    if (part.empty()) return false;
-    block_.append(std::move(part));
+    if (!keep_fragment(bytes, n)) return false;
   } else {
     bytes.drop_front(n);
   }
@@ -352,6 +350,21 @@ bool Connection::deliver(packet::Chain& bytes, uint32_t n) {
   Stream* stream = table_.find(frame_.stream);
   const bool wanted = stream != nullptr && !stream->reset_ && !stream->released_;
   if (!wanted) {
+// A block may come byte by byte, and waits for its end.
+bool Connection::keep_fragment(packet::Chain& bytes, uint32_t n) {
+  if (n > kCopiedPayload) {
+    packet::Chain part = bytes.split_front(n, context_.pools_.clones);
+    if (part.empty()) return false;
+    block_.append(std::move(part));
+    return true;
+  }
+  std::array<uint8_t, kCopiedPayload> small;
+  bytes.copy_out(0, std::span(small).first(n));
+  if (!block_.append_copy(std::span(small).first(n), context_.pools_.small)) return false;
+  bytes.drop_front(n);
+  return true;
+}
+
     bytes.drop_front(n);
     credit_connection(n);
     if (stream == nullptr || stream->reset_) return true;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "packet/headers.h"
+#include "packet/packed.h"
 #include "tcp/core.h"
 
 namespace isthmus::tcp {
@@ -399,9 +400,14 @@ void Connection::send(packet::Chain&& data) {
     unsent_data_ = rte_pktmbuf_mtod(bytes.head(), const uint8_t*);
     if (synchronized() && snd_una_ == snd_nxt_) progress_at_ = Moment(core_->present);
   }
+  const bool waits = unsent_ != 0;
   unsent_ += bytes.size();
   core_->queued += bytes.size();
-  send_queue_.append(std::move(bytes));
+  if (waits) {
+    packet::append_packed(send_queue_, std::move(bytes), core_->pools.small);
+  } else {
+    send_queue_.append(std::move(bytes));
+  }
   if (send_queue_.size() > core_->never_too_much()) send_room();
   mark_ready();
 }

@@ -10,6 +10,7 @@
 
 #include "packet/buffer.h"
 #include "packet/endian.h"
+#include "packet/packed.h"
 #include "tls/gcm.h"
 #include "tls/key_schedule.h"
 
@@ -62,7 +63,11 @@ int64_t find_type(const packet::Chain& inner, uint8_t& type) {
 }  // namespace
 
 OpenStatus Opener::open(packet::Chain&& ciphertext, packet::Chain& plaintext) {
-  pending_.append(std::move(ciphertext));
+  if (pending_.empty()) {
+    pending_.append(std::move(ciphertext));
+  } else {
+    packet::append_packed(pending_, std::move(ciphertext), layer_->pools().small);
+  }
   Step step;
   while (!step) {
     if (failure_.failure != Failure::none) {
@@ -205,7 +210,11 @@ Opener::Step Opener::handle(packet::Chain& inner, packet::Chain& plaintext) {
       if (inner.empty()) return without_data();
       without_data_ = 0;
       layer_->counters().bytes_opened += inner.size();
-      plaintext.append(std::move(inner));
+      if (plaintext.empty()) {
+        plaintext.append(std::move(inner));
+      } else {
+        packet::append_packed(plaintext, std::move(inner), layer_->pools().small);
+      }
       return {};
     case ContentType::handshake:
       return on_handshake(inner);

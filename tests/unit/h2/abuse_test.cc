@@ -278,6 +278,34 @@ TEST_F(Abuse, SmallDataDoesNotHoldLargeBuffers) {
   EXPECT_LT(isthmus::test::mbufs_in_use() - before, 10u);
 }
 
+// A record of one byte comes in a buffer of its own. Nobody may make us keep a buffer for a byte.
+TEST_F(Abuse, AHeaderBlockByTheByteHoldsFewBuffers) {
+  const unsigned before = isthmus::test::mbufs_in_use();
+  peer.send(frame(FrameType::headers, 0, 1, Bytes(500)));
+  const FrameHeader header = {500, static_cast<uint8_t>(FrameType::continuation), 0, 1};
+  Bytes bytes(kFrameHeaderSize);
+  header.write(std::span<uint8_t, kFrameHeaderSize>(bytes.data(), kFrameHeaderSize));
+  peer.send(bytes);
+  for (int i = 0; i < 400; ++i) peer.send(Bytes(1));
+  EXPECT_FALSE(end->closed());
+  EXPECT_LT(isthmus::test::mbufs_in_use() - before, 10u);
+}
+
+TEST_F(Abuse, WhatIsWrittenByTheByteToAStalledStreamHoldsFewBuffers) {
+  peer.send(frame(FrameType::settings, 0, 0, setting(Setting::initial_window_size, 0)) +
+            peer.connect(1));
+  peer.receive();
+  const unsigned before = isthmus::test::mbufs_in_use();
+  Bytes wrote;
+  for (int i = 0; i < 400; ++i) {
+    wrote.push_back(static_cast<uint8_t>(i));
+    end.write(*end.seen(1).stream, {wrote.back()});
+  }
+  EXPECT_LT(isthmus::test::mbufs_in_use() - before, 10u);
+  peer.send(frame(FrameType::window_update, 0, 1, number(1000)));
+  EXPECT_EQ(peer.expect(FrameType::data).payload, wrote);
+}
+
 TEST(Arena, GivesBackEverythingAndServesItsLargestBlockAgain) {
   Arena arena(200'000);
   std::vector<void*> taken;

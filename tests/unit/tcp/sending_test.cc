@@ -298,6 +298,19 @@ TEST_F(Sending, Must35Must36ZeroWindowIsProbedWithBackoff) {
   expect("PA", 1001, 1, 1000);
 }
 
+// Bytes that are written one at a time come in a buffer each. Those that wait share a few.
+TEST_F(Sending, WhatIsWrittenByTheByteAndWaitsHoldsFewBuffers) {
+  open_passive();
+  in({.window = 0});
+  const unsigned before = test::mbufs_in_use();
+  for (int i = 0; i < 400; ++i) send(1);
+  EXPECT_LE(test::mbufs_in_use(), before + 10);
+  in({.window = 5000});
+  expect("PA", 1, 1, 400);
+  in({.acknowledgment = 401, .window = 5000});
+  EXPECT_LE(test::mbufs_in_use(), before + 1);
+}
+
 TEST_F(Sending, Must37AClosedWindowThatIsAcknowledgedStaysOpen) {
   options_.stall_timeout = {};
   open_passive();

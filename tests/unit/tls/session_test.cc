@@ -300,6 +300,36 @@ TEST_F(SessionTest, EverySplitOfTwoRecordsGivesTheSamePlaintext) {
   }
 }
 
+// Bytes that come one at a time come in a buffer each. Nobody may make us keep all of those.
+TEST_F(SessionTest, ARecordByTheByteHoldsFewBuffers) {
+  start_pair();
+  Forger forger = forge();
+  const Bytes content = random_bytes(random_, 3000);
+  const Bytes record = forger.record(ContentType::application_data, content);
+  const unsigned before = isthmus::test::mbufs_in_use();
+  for (const uint8_t& byte : record) {
+    ASSERT_EQ(open({&byte, 1}), OpenStatus::need_more);
+    ASSERT_LT(isthmus::test::mbufs_in_use() - before, 10u);
+  }
+  EXPECT_EQ(take_plain(), content);
+}
+
+TEST_F(SessionTest, PlaintextOfManySmallRecordsHoldsFewBuffers) {
+  start_pair();
+  Forger forger = forge();
+  Bytes records;
+  Bytes content;
+  for (int i = 0; i < 700; ++i) {
+    content.push_back(static_cast<uint8_t>(i));
+    const Bytes record = forger.record(ContentType::application_data, {&content.back(), 1});
+    records.insert(records.end(), record.begin(), record.end());
+  }
+  const unsigned before = isthmus::test::mbufs_in_use();
+  ASSERT_EQ(open(records), OpenStatus::need_more);
+  EXPECT_LT(isthmus::test::mbufs_in_use() - before, 10u);
+  EXPECT_EQ(take_plain(), content);
+}
+
 TEST_F(SessionTest, RecordsThatShareABufferAreOpenedInPlace) {
   start_pair();
   Forger forger = forge();
