@@ -208,6 +208,7 @@ class Connection {
   bool on_rst_stream();
   bool on_priority();
   bool stream_error(uint32_t id, ErrorCode code);
+  void put_reset(uint32_t id, ErrorCode code);
   bool connection_error(ErrorCode code, stats::Reason reason);
   bool spend(Budget& budget, Rate rate, stats::Reason reason);
   bool spend_ignored();
@@ -219,6 +220,8 @@ class Connection {
   bool finish_block();
   bool decode_block();
   bool on_request_block(uint32_t id, bool end);
+  bool has_place() const;
+  bool refuse_stream(uint32_t id);
   bool on_response_block(Stream& stream, bool end);
   bool on_trailers(Stream& stream, bool end);
   bool on_stream_end(Stream& stream);

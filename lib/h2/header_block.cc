@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // Complete header blocks: requests, answers, trailers (RFC 9113 section 8), and our own answer to
 // what is no CONNECT.
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <string_view>
@@ -77,8 +78,8 @@ bool Connection::on_request_block(uint32_t id, bool end) {
   }
   const std::optional<Request> request = parse_request(context_.list_.fields());
   if (!request || block_self_dependent_) return stream_error(id, ErrorCode::protocol_error);
-  Stream* stream = table_.size() < options_.max_streams ? make_stream(id) : nullptr;
-  if (stream == nullptr) return stream_error(id, ErrorCode::refused_stream);
+  Stream* stream = has_place() ? make_stream(id) : nullptr;
+  if (stream == nullptr) return refuse_stream(id);
   if (!request->is_connect()) {
     begin_ordinary(*stream, *request);
     return !end || on_stream_end(*stream);
@@ -93,6 +94,29 @@ bool Connection::on_response_block(Stream& stream, bool end) {
   std::optional<Response> response;
   if (!context_.list_.over_limit()) response = parse_response(context_.list_.fields());
   constexpr uint16_t kSwitchingProtocols = 101;
+// To the peer a stream that has ended both ways is over, whether or not its owner has let go of it.
+// One that was reset holds its place: what it had begun may not be over.
+bool Connection::has_place() const {
+  if (table_.size() < options_.max_streams) return true;
+  const auto streams = table_.streams();
+  const auto ended = std::count_if(streams.begin(), streams.end(), [](const Stream* each) {
+    return each->end_received_ && each->end_sent_ && !each->reset_;
+  });
+  return table_.size() < kMaxStreams && streams.size() - ended < options_.max_streams;
+}
+
+// Counts against a peer that knows our limit and has passed it. Others are not at fault: they have
+// not seen our SETTINGS yet, or slots are short.
+bool Connection::refuse_stream(uint32_t id) {
+  const auto streams = table_.streams();
+  const auto open = std::count_if(streams.begin(), streams.end(),
+                                  [](const Stream* each) { return !each->finished(); });
+  const bool knows = settings_deadline_ == timer::kNever;
+  if (knows && open >= options_.max_streams) return stream_error(id, ErrorCode::refused_stream);
+  put_reset(id, ErrorCode::refused_stream);
+  return true;
+}
+
   if (!response || response->status == kSwitchingProtocols) {
     return stream_error(stream.id_, ErrorCode::protocol_error);
   }

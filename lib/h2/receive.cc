@@ -101,11 +101,16 @@ bool Connection::stream_error(uint32_t id, ErrorCode code) {
     if (!stream->released_) handler_.on_reset(*stream, code, false);
     return true;
   }
+  put_reset(id, code);
+  return true;
+}
+
+// Of a stream that has no slot, or no use for it any more.
+void Connection::put_reset(uint32_t id, ErrorCode code) {
   std::array<uint8_t, 4> payload;
   packet::store_be<uint32_t>(payload.data(), static_cast<uint32_t>(code));
   put_control(FrameType::rst_stream, 0, id, payload);
-  if (stream == nullptr) closed_streams_.add(id, true);
-  return true;
+  if (table_.find(id) == nullptr) closed_streams_.add(id, true);
 }
 
 bool Connection::begin_frame() {

@@ -306,6 +306,57 @@ TEST_F(Abuse, WhatIsWrittenByTheByteToAStalledStreamHoldsFewBuffers) {
   EXPECT_EQ(peer.expect(FrameType::data).payload, wrote);
 }
 
+// A client opens streams before it has heard of our limit: that is no attack.
+TEST(Refusals, BeforeOurSettingsAreKnownEndNoConnection) {
+  End end{server_options()};
+  Peer peer{end};
+  peer.send(bytes_of(kPreface) + frame(FrameType::settings, 0, 0));
+  unsigned refused = 0;
+  for (uint32_t i = 0; i < 1000; ++i) {
+    peer.send(peer.connect(2 * i + 1));
+    for (const Frame& each : peer.receive()) {
+      if (!each.is(FrameType::rst_stream)) continue;
+      EXPECT_EQ(each.number(), static_cast<uint32_t>(ErrorCode::refused_stream));
+      ++refused;
+    }
+  }
+  EXPECT_FALSE(end->closed());
+  EXPECT_EQ(refused, 900u);
+  EXPECT_EQ(end->streams().size(), 100u);
+}
+
+TEST_F(Abuse, StreamsBeyondALimitThatIsKnownAreBounded) {
+  const unsigned n = flood([&](uint32_t i) { return peer.connect(2 * i + 1); }, 1000);
+  EXPECT_EQ(n, 100u + kForcedResets.burst + 1u);
+  expect_calm(stats::Reason::h2_forced_resets);
+}
+
+// Somebody else has used up the worker's slots: no fault of this peer.
+TEST_F(Abuse, RefusalsForWantOfSlotsEndNoConnection) {
+  ContextOptions shared;
+  shared.streams = 2;
+  End small(server_options(), shared);
+  Peer from(small);
+  from.open();
+  for (uint32_t i = 0; i < 1000; ++i) {
+    from.send(from.connect(2 * i + 1));
+    from.receive();
+  }
+  EXPECT_FALSE(small->closed());
+  EXPECT_EQ(small.count(stats::Reason::h2_streams_full), 998u);
+}
+
+// Both ends have ended the stream, so that to the peer it is over; its owner has not heard yet.
+TEST_F(Abuse, AStreamThatHasEndedTakesNoPlaceFromThePeersNext) {
+  for (uint32_t i = 0; i < 100; ++i) peer.send(peer.connect(2 * i + 1));
+  end->end(*end.seen(1).stream);
+  peer.receive();
+  peer.send(frame(FrameType::data, kEndStream, 1, {}) + peer.connect(201));
+  EXPECT_EQ(end.seen(201).authority, "10.0.0.1:80");
+  peer.send(peer.connect(203));
+  expect_stream_error(end, peer, 203, ErrorCode::refused_stream);
+}
+
 TEST(Arena, GivesBackEverythingAndServesItsLargestBlockAgain) {
   Arena arena(200'000);
   std::vector<void*> taken;
