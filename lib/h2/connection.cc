@@ -295,6 +295,7 @@ void Connection::local_reset(Stream& stream, ErrorCode code) {
   stream.reset_ = true;
   stream.reset_by_us_ = true;
   stream.reset_code_ = code;
+  ready_was_reset_ = ready_was_reset_ || stream.ready_;
   stream.to_send_.clear();
   drop_received(stream);
   // NO_ERROR follows a complete answer, which still has to go.

@@ -240,6 +240,7 @@ class Connection {
   void stage_data(uint32_t max);
   bool stage_frame(Stream& stream, uint32_t max);
   Stream* next_ready();
+  void drop_reset_ready();
   void stage(const FrameHeader& header, std::span<const uint8_t> payload);
   bool stage_window_update(uint32_t stream, uint32_t bytes, uint32_t max);
 
@@ -329,6 +330,7 @@ class Connection {
   bool closed_ : 1 = false;
   bool fresh_turn_ : 1 = false;
   bool starved_ : 1 = false;
+  bool ready_was_reset_ : 1 = false;  // a stream on a round
   ErrorCode error_ = ErrorCode::no_error;
   stats::Reason reason_{};
 };

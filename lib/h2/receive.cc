@@ -524,6 +524,7 @@ void Connection::stop_streams_above(uint32_t last) {
 void Connection::remote_reset(Stream& stream, ErrorCode code) {
   stream.reset_ = true;
   stream.reset_done_ = true;
+  ready_was_reset_ = ready_was_reset_ || stream.ready_;
   stream.reset_code_ = code;
   stream.pending_ = 0;
   stream.block_.clear();

@@ -149,7 +149,26 @@ Stream* Connection::next_ready() {
   return nullptr;
 }
 
+// Their turn never comes while the connection's window is shut, and they hold their slots.
+void Connection::drop_reset_ready() {
+  ready_was_reset_ = false;
+  for (ReadyList* list : {&fresh_, &round_}) {
+    ReadyList kept;
+    while (!list->empty()) {
+      Stream& stream = *list->pop();
+      if (!stream.reset_) {
+        kept.push(stream);
+        continue;
+      }
+      stream.ready_ = false;
+      free_if_done(stream);
+    }
+    *list = kept;
+  }
+}
+
 void Connection::stage_data(uint32_t max) {
+  if (send_window_ <= 0 && ready_was_reset_) drop_reset_ready();
   while (staged_payload_.empty() && send_window_ > 0) {
     Stream* stream = next_ready();
     if (stream == nullptr) return;

@@ -357,6 +357,27 @@ TEST_F(Abuse, AStreamThatHasEndedTakesNoPlaceFromThePeersNext) {
   expect_stream_error(end, peer, 203, ErrorCode::refused_stream);
 }
 
+// The connection's window is a slow stream's affair; streams that are over leave whatever it is.
+TEST_F(Abuse, AStreamThatIsOverLeavesWhileTheConnectionsWindowIsShut) {
+  peer.send(frame(FrameType::settings, 0, 0, setting(Setting::initial_window_size, 1 << 20)) +
+            peer.connect(1) + peer.connect(3) + peer.connect(5));
+  peer.receive();
+  end.write(*end.seen(1).stream, Bytes(kDefaultWindow));
+  peer.receive();
+  for (const uint32_t id : {1u, 3u, 5u}) end.write(*end.seen(id).stream, Bytes(100));
+  EXPECT_TRUE(peer.receive().empty()) << "the window is shut";
+  peer.send(frame(FrameType::rst_stream, 0, 3, number(8)));
+  end->release(*end.seen(3).stream);
+  end->reset(*end.seen(5).stream, ErrorCode::connect_error);
+  end->release(*end.seen(5).stream);
+  EXPECT_EQ(peer.expect(FrameType::rst_stream).stream, 5u);
+  EXPECT_EQ(end->streams().size(), 1u);
+  peer.send(frame(FrameType::window_update, 0, 0, number(1000)));
+  const Frame data = peer.expect(FrameType::data);
+  EXPECT_EQ(data.stream, 1u);
+  EXPECT_EQ(data.payload.size(), 100u);
+}
+
 TEST(Arena, GivesBackEverythingAndServesItsLargestBlockAgain) {
   Arena arena(200'000);
   std::vector<void*> taken;
