@@ -101,8 +101,9 @@ bool Connection::put_control(FrameType type, uint8_t flags, uint32_t stream,
 }
 
 void Connection::put_goaway(uint32_t last, ErrorCode code) {
+  last_named_ = std::min(last_named_, last);
   std::array<uint8_t, 8> payload;
-  packet::store_be<uint32_t>(payload.data(), last);
+  packet::store_be<uint32_t>(payload.data(), last_named_);
   packet::store_be<uint32_t>(payload.data() + 4, static_cast<uint32_t>(code));
   put_control(FrameType::goaway, 0, 0, payload);
   goaway_sent_ = true;

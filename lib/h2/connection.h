@@ -304,7 +304,8 @@ class Connection {
   uint8_t continuations_ = 0;
   bool block_is_new_ = false;  // opens a stream
   bool block_self_dependent_ = false;
-  uint32_t last_peer_id_ = 0;  // server: highest stream that the client opened
+  uint32_t last_peer_id_ = 0;         // server: highest stream that the client opened
+  uint32_t last_named_ = kMaxWindow;  // by our GOAWAYs: what the next may name at most
   ClosedStreams closed_streams_;
 
   // Limits.

@@ -27,7 +27,11 @@ bool Connection::finish_block() {
   block_.clear();
   if (!decoded) return false;
   const bool end = (block_flags_ & kEndStream) != 0;
-  if (block_is_new_) return refusing_ || on_request_block(id, end);
+  if (block_is_new_) {
+    if (!refusing_) return on_request_block(id, end);
+    closed_streams_.add(id, true);  // what follows on it is ignored, too
+    return true;
+  }
   Stream* stream = table_.find(id);
   if (stream == nullptr || (stream->reset_ && stream->reset_by_us_)) return true;
   if (stream->reset_ || stream->end_received_) return stream_error(id, ErrorCode::stream_closed);
@@ -90,10 +94,6 @@ bool Connection::on_request_block(uint32_t id, bool end) {
   return !end || stream->reset_ || on_stream_end(*stream);
 }
 
-bool Connection::on_response_block(Stream& stream, bool end) {
-  std::optional<Response> response;
-  if (!context_.list_.over_limit()) response = parse_response(context_.list_.fields());
-  constexpr uint16_t kSwitchingProtocols = 101;
 // To the peer a stream that has ended both ways is over, whether or not its owner has let go of it.
 // One that was reset holds its place: what it had begun may not be over.
 bool Connection::has_place() const {
@@ -117,6 +117,10 @@ bool Connection::refuse_stream(uint32_t id) {
   return true;
 }
 
+bool Connection::on_response_block(Stream& stream, bool end) {
+  std::optional<Response> response;
+  if (!context_.list_.over_limit()) response = parse_response(context_.list_.fields());
+  constexpr uint16_t kSwitchingProtocols = 101;
   if (!response || response->status == kSwitchingProtocols) {
     return stream_error(stream.id_, ErrorCode::protocol_error);
   }

@@ -275,6 +275,26 @@ TEST(Tunnel, Rfc9113Section68DrainInTwoStepsFinishesWhatIsOpen) {
   EXPECT_TRUE(loop.client->drained());
 }
 
+// RFC 9113 section 6.8: what a client sent before it heard of the last GOAWAY is ignored, and the
+// last stream that a GOAWAY names never grows.
+TEST(Tunnel, Rfc9113Section68FramesAboveTheLastStreamAreIgnored) {
+  End end{server_options()};
+  Peer peer{end};
+  peer.open();
+  peer.send(peer.connect(1));
+  end->drain(end.now);
+  end.now = end->deadline();
+  end->advance(end.now);
+  peer.receive();
+  for (uint32_t id = 3; id < 2003; id += 2) {
+    peer.send(peer.connect(id) + frame(FrameType::data, 0, id, {1}));
+    EXPECT_TRUE(peer.receive().empty());
+  }
+  ASSERT_FALSE(end->closed());
+  peer.send(frame(FrameType::data, 0, 0));
+  EXPECT_EQ(peer.expect(FrameType::goaway).number(), 1u);
+}
+
 TEST(Tunnel, ABodilessRefusalEndsTheStreamAndFreesBothSlots) {
   Loop loop(1);
   loop.server.answer = 503;
