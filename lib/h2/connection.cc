@@ -295,8 +295,8 @@ void Connection::reset(Stream& stream, ErrorCode code) {
 void Connection::local_reset(Stream& stream, ErrorCode code) {
   stream.reset_ = true;
   stream.reset_by_us_ = true;
-  stream.reset_code_ = code;
   ready_was_reset_ = ready_was_reset_ || stream.ready_;
+  stream.reset_code_ = code;
   stream.to_send_.clear();
   drop_received(stream);
   // NO_ERROR follows a complete answer, which still has to go.
@@ -393,6 +393,12 @@ timer::Instant Connection::deadline() const {
 void Connection::advance(timer::Instant now) {
   now_ = now;
   if (closed_) return;
+  if (overfull()) {
+    // What the peer sends is not taken: its silence is of our making.
+    last_heard_ = now;
+    ping_sent_ = timer::kNever;
+    if (block_started_ != timer::kNever) block_started_ = now;
+  }
   if (now >= settings_deadline_) {
     const bool silent = starting();
     return fail(silent ? ErrorCode::protocol_error : ErrorCode::settings_timeout,

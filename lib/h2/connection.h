@@ -330,8 +330,8 @@ class Connection {
   bool goaway_received_ : 1 = false;
   bool closed_ : 1 = false;
   bool fresh_turn_ : 1 = false;
-  bool starved_ : 1 = false;
   bool ready_was_reset_ : 1 = false;  // a stream on a round
+  bool starved_ : 1 = false;
   ErrorCode error_ = ErrorCode::no_error;
   stats::Reason reason_{};
 };

@@ -350,11 +350,6 @@ bool Connection::take_body(packet::Chain& bytes) {
   return true;
 }
 
-// n bytes of DATA to their stream, or nowhere when it doesn't want them any more.
-bool Connection::deliver(packet::Chain& bytes, uint32_t n) {
-  Stream* stream = table_.find(frame_.stream);
-  const bool wanted = stream != nullptr && !stream->reset_ && !stream->released_;
-  if (!wanted) {
 // A block may come byte by byte, and waits for its end.
 bool Connection::keep_fragment(packet::Chain& bytes, uint32_t n) {
   if (n > kCopiedPayload) {
@@ -370,6 +365,11 @@ bool Connection::keep_fragment(packet::Chain& bytes, uint32_t n) {
   return true;
 }
 
+// n bytes of DATA to their stream, or nowhere when it doesn't want them any more.
+bool Connection::deliver(packet::Chain& bytes, uint32_t n) {
+  Stream* stream = table_.find(frame_.stream);
+  const bool wanted = stream != nullptr && !stream->reset_ && !stream->released_;
+  if (!wanted) {
     bytes.drop_front(n);
     credit_connection(n);
     if (stream == nullptr || stream->reset_) return true;

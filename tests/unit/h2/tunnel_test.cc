@@ -155,6 +155,42 @@ TEST(Tunnel, TheBudgetCountsWhatBuffersTakeNotWhatIsInThem) {
   EXPECT_FALSE(server->overfull());
 }
 
+// Whoever does not listen can't tell whether the other end is silent.
+TEST(Tunnel, APeerIsNotTakenForDeadWhileItsBytesAreNotTaken) {
+  ContextOptions shared;
+  shared.receive_budget = 50'000;
+  End client(client_options());
+  End server(server_options(), shared);
+  auto run = [&] {
+    for (int i = 0; i < 10; ++i) {
+      server.input(client.output());
+      client.input(server.output());
+    }
+  };
+  run();
+  Stream* stream = client->open("10.0.0.1:80", {});
+  run();
+  for (int i = 0; i < 20; ++i) {
+    client.write(*stream, pattern(10'000));
+    run();
+  }
+  ASSERT_TRUE(server->overfull());
+  for (int i = 0; i < 12; ++i) {
+    server.now += std::chrono::seconds(10);
+    server->advance(server.now);
+    server.output();
+    ASSERT_FALSE(server->closed()) << i;
+    EXPECT_GT(server->deadline(), server.now);
+  }
+  server.read(*server.seen(1).stream);
+  ASSERT_FALSE(server->overfull());
+  for (int i = 0; i < 4; ++i) {
+    server.now += std::chrono::seconds(10);
+    server->advance(server.now);
+  }
+  EXPECT_EQ(server->reason(), stats::Reason::h2_ping_timeout);
+}
+
 TEST(Tunnel, AboveTheBudgetCreditIsWithheldAndComesBackWhenRead) {
   Options options = server_options();
   ContextOptions shared;
