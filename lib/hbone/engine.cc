@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "hbone/engine.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "hbone/pool.h"
@@ -14,6 +15,10 @@ namespace {
 constexpr unsigned kHandshakeResults = 64;
 constexpr unsigned kExpirations = 256;
 constexpr unsigned kRounds = 4;
+constexpr unsigned kWaysMade = 16;
+constexpr unsigned kStrangersLookedAt = 64;
+// Places that are short are looked after so often.
+constexpr timer::Duration kLookAgain = std::chrono::milliseconds(1);
 
 }  // namespace
 
@@ -86,6 +91,10 @@ void Engine::advance(timer::Instant now, tls::WallTime wall) {
     static_cast<Transport::Timer&>(entry).transport->on_timer();
   });
   if (pool_ != nullptr) pool_->advance(now);
+  const unsigned spare = spare_transports();
+  const unsigned wanted = reserve() > spare ? reserve() - spare : 0;
+  for (unsigned i = 0; i < std::min(wanted, kWaysMade) && make_way(); ++i) {
+  }
 }
 
 void Engine::flush(timer::Instant now) {
@@ -117,7 +126,7 @@ bool Engine::busy() const {
 timer::Instant Engine::next_deadline() const {
   if (busy()) return now_;
   const timer::Instant pool = pool_ != nullptr ? pool_->next_deadline() : timer::kNever;
-  return std::min(wheel_.next_deadline(), pool);
+  return std::min({wheel_.next_deadline(), pool, patience_ends()});
 }
 
 void Engine::drain(timer::Instant now) {
@@ -161,6 +170,52 @@ h2::Options Engine::h2_options(h2::Role role) const {
   options.ping_after = options_.ping_after;
   options.ping_timeout = options_.ping_timeout;
   return options;
+}
+
+// -- strangers -----------------------------------------------------------------------------------
+
+void Engine::await_proof(Transport& transport) {
+  transport.unproven_ = true;
+  transport.younger_ = nullptr;
+  transport.older_ = unproven_last_;
+  (unproven_last_ == nullptr ? unproven_first_ : unproven_last_->younger_) = &transport;
+  unproven_last_ = &transport;
+}
+
+void Engine::await_no_more(Transport& transport) {
+  if (!transport.unproven_) return;
+  transport.unproven_ = false;
+  Transport* older = transport.older_;
+  Transport* younger = transport.younger_;
+  (older == nullptr ? unproven_first_ : older->younger_) = younger;
+  (younger == nullptr ? unproven_last_ : younger->older_) = older;
+}
+
+timer::Instant Engine::patience_ends() const {
+  if (unproven_first_ == nullptr || spare_transports() >= reserve()) return timer::kNever;
+  return std::max(unproven_first_->accepted_at() + kPatience, now_ + kLookAgain);
+}
+
+template <typename Suits>
+bool Engine::make_way_by(Suits&& suits) {
+  Transport* each = unproven_first_;
+  for (unsigned i = 0; i < kStrangersLookedAt && each != nullptr; ++i, each = each->younger_) {
+    if (each->accepted_at() + kPatience > now_) return false;
+    if (!each->awaits_peer() || !suits(*each)) continue;
+    each->give_way();
+    return true;
+  }
+  return false;
+}
+
+bool Engine::make_way() {
+  return make_way_by([](const Transport&) { return true; });
+}
+
+bool Engine::make_way_for_handshake(const uint64_t* workload) {
+  return make_way_by([workload](const Transport& each) {
+    return each.handshake_.valid() && (workload == nullptr || each.workload_ == *workload);
+  });
 }
 
 // -- slots ---------------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ struct EngineOptions {
   uint32_t stream_window = 1u << 20;
   uint32_t connection_window = 1u << 20;
   uint32_t send_queue = 256u << 10;  // of one tunnel
-  // From the accepted or dialled SYN until TLS is established.
+  // From the accepted or dialled SYN until TLS is established; when places or handshakes are short,
+  // an accepted connection that lets us wait is ended after Engine::kPatience.
   timer::Duration handshake_timeout = std::chrono::seconds(10);
   uint32_t handshakes_per_second = 0;  // that one workload may begin; 0: no limit
   timer::Duration ping_after = std::chrono::seconds(10);
@@ -118,6 +119,8 @@ struct EngineStats {
 
 class Engine {
  public:
+  static constexpr timer::Duration kPatience = std::chrono::seconds(1);
+
   Engine(const EngineOptions& options, const EngineParts& parts, timer::Instant now);
   // Frees everything; no events. TCP connections that are still open are aborted.
   ~Engine();
@@ -178,6 +181,20 @@ class Engine {
   void visit_all(Visit visit, void* context);
   static void end(Transport& transport, stats::Reason reason);
 
+  // Server transports whose peers have not proved who they are.
+  void await_proof(Transport& transport);
+  void await_no_more(Transport& transport);
+  timer::Instant patience_ends() const;
+  unsigned spare_transports() const { return options_.transports - transports_in_use_; }
+  // What is kept free for others while somebody lets us wait.
+  unsigned reserve() const { return options_.transports / 16 + 1; }
+  // Ends the oldest that has let us wait for too long; for a handshake, one that has begun one, of
+  // this workload unless null. False when there is none.
+  bool make_way();
+  bool make_way_for_handshake(const uint64_t* workload);
+  template <typename Suits>
+  bool make_way_by(Suits&& suits);
+
   Transport* take_transport();
   void give_back(Transport& transport);
   Tunnel* take_tunnel();
@@ -205,6 +222,8 @@ class Engine {
   Tunnel* free_tunnels_ = nullptr;
   Transport* dirty_first_ = nullptr;  // have bytes to move
   Transport* dirty_last_ = nullptr;
+  Transport* unproven_first_ = nullptr;  // the oldest
+  Transport* unproven_last_ = nullptr;
   Tunnel* told_first_ = nullptr;  // have events for their owners
   Tunnel* told_last_ = nullptr;
   unsigned transports_in_use_ = 0;

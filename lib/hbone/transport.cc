@@ -49,6 +49,7 @@ void Transport::start_server(tcp::Connection& connection, const Inbound& inbound
   deadline_ = engine_->now_ + engine_->options_.handshake_timeout;
   connection.set_handler(this);
   connection.set_short_queue(true);
+  engine_->await_proof(*this);
   arm();
 }
 
@@ -127,35 +128,51 @@ void Transport::work() {
 
 // -- TLS -----------------------------------------------------------------------------------------
 
+// Each role has its own: whoever connects to a pod does not keep it from connecting to others.
+uint64_t Transport::handshake_account() const {
+  constexpr uint64_t kDials = uint64_t{1} << 63;
+  return role_ == h2::Role::client ? workload_ ^ kDials : workload_;
+}
+
 void Transport::begin_handshake() {
-  if (!engine_->handshake_rate_.take(workload_, engine_->now_)) {
+  if (!rated_ && !engine_->handshake_rate_.take(handshake_account(), engine_->now_)) {
     return fail({Failure::Kind::full, 0, false, Reason::hbone_workload_handshakes});
   }
+  rated_ = true;
   tls::HandshakeRequest request;
   request.role = role_ == h2::Role::client ? tls::Role::client : tls::Role::server;
   request.local = local_;
   const auto* last = std::find(key_.destinations.begin(), key_.destinations.end(), nullptr);
   if (role_ == h2::Role::client) request.expected = {key_.destinations.begin(), last};
-  request.workload = workload_;
+  request.workload = handshake_account();
   request.token = uint64_t{generation_} << 32 | index_;
   const tls::StartStatus status = engine_->parts_.executor.start(request, handshake_);
-  if (status != tls::StartStatus::ok) {
-    handshake_ = {};
-    fail({Failure::Kind::full, 0, true, tls::reason_of(status)});
-  }
+  if (status == tls::StartStatus::ok) return;
+  handshake_ = {};
+  // A place is free as soon as the executor has let go of what made way.
+  const bool any = status == tls::StartStatus::full;
+  const bool waits = (any || role_ == h2::Role::server) &&
+                     engine_->make_way_for_handshake(any ? nullptr : &workload_);
+  if (!waits) return fail({Failure::Kind::full, 0, true, tls::reason_of(status)});
+  retry_ = true;
+  arm();
 }
 
 void Transport::feed_handshake() {
+  if (role_ == h2::Role::client && !handshake_.valid()) return begin_handshake();
   if (ciphertext_.empty()) ciphertext_ = tcp_->receive(kReceivePiece);
   if (ciphertext_.empty()) {
     if (peer_gone_) fail({Failure::Kind::tcp_lost, 0, true, Reason::hbone_truncated});
     return;
   }
   if (!handshake_.valid()) begin_handshake();
-  if (handshake_.valid()) engine_->parts_.executor.feed(handshake_, ciphertext_);
+  if (handshake_.valid() && engine_->parts_.executor.feed(handshake_, ciphertext_) != 0) {
+    with_executor_ = true;
+  }
 }
 
 void Transport::on_handshake(const tls::HandshakeResult& result) {
+  with_executor_ = false;
   packet::Chain flight;
   if (!result.to_send.empty()) {
     if (!flight.append_copy(result.to_send, engine_->parts_.pools.small)) {
@@ -192,6 +209,7 @@ void Transport::establish(const tls::HandshakeResult& result) {
     return fail({Failure::Kind::full, 0, true, Reason::h2_no_hpack_memory});
   }
   state_ = State::open;
+  engine_->await_no_more(*this);
   deadline_ = timer::kNever;
   idle_since_ = engine_->now_;
   ++engine_->stats_.established;
@@ -311,6 +329,15 @@ void Transport::drain() {
   engine_->mark_dirty(*this);
 }
 
+timer::Instant Transport::accepted_at() const {
+  return deadline_ - engine_->options_.handshake_timeout;
+}
+
+void Transport::give_way() {
+  abort_tcp();
+  fail({Failure::Kind::tcp_timed_out, 0, true, Reason::hbone_made_way});
+}
+
 void Transport::end(Reason reason) {
   if (state_ == State::idle || state_ == State::dead || state_ == State::closing) return;
   if (h2_) {
@@ -339,6 +366,7 @@ void Transport::fail(const Failure& failure) {
 // In order: what HTTP/2 still has to say, close_notify or the alert, FIN.
 void Transport::close() {
   state_ = State::closing;
+  engine_->await_no_more(*this);
   if (tcp_ != nullptr) {
     packet::Chain sealed;
     if (session_.started()) say_goodbye(sealed);
@@ -346,6 +374,8 @@ void Transport::close() {
     tcp_->shutdown();
     tcp_->receive();
   }
+  ciphertext_.clear();
+  plaintext_.clear();
   if (handshake_.valid()) engine_->parts_.executor.abandon(std::exchange(handshake_, {}));
   stop_tunnels();
   if (role_ == h2::Role::client) {
@@ -408,7 +438,7 @@ void Transport::reset() {
   state_ = State::idle;
   ++generation_;
   tcp_ = nullptr;
-  peer_gone_ = retry_ = false;
+  peer_gone_ = retry_ = rated_ = with_executor_ = false;
   deadline_ = idle_since_ = timer::kNever;
   local_ = peer_ = nullptr;
   expires_ = {};

@@ -48,6 +48,10 @@ class Transport final : private tcp::Handler, private h2::Handler {
   void reset();
   void on_timer();
   void on_handshake(const tls::HandshakeResult& result);
+  // Server, before it is open.
+  timer::Instant accepted_at() const;
+  bool awaits_peer() const { return !with_executor_ && ciphertext_.empty(); }
+  void give_way();
   void drain();
   void end(stats::Reason reason);
   TransportInfo info() const;
@@ -76,6 +80,7 @@ class Transport final : private tcp::Handler, private h2::Handler {
   void on_reset(h2::Stream& stream, h2::ErrorCode code, bool refused) override;
   void on_goaway() override;
 
+  uint64_t handshake_account() const;
   void begin_handshake();
   void feed_handshake();
   void establish(const tls::HandshakeResult& result);
@@ -102,12 +107,17 @@ class Transport final : private tcp::Handler, private h2::Handler {
   uint32_t generation_ = 0;
   Transport* next_ = nullptr;         // free list, list of dirty ones
   Transport* bucket_next_ = nullptr;  // pool
+  Transport* older_ = nullptr;        // unproven ones
+  Transport* younger_ = nullptr;
   Timer timer_;
   State state_ = State::idle;
   h2::Role role_ = h2::Role::server;
   bool dirty_ : 1 = false;
-  bool peer_gone_ : 1 = false;  // FIN was seen
-  bool retry_ : 1 = false;      // buffers were short
+  bool peer_gone_ : 1 = false;      // FIN was seen
+  bool retry_ : 1 = false;          // buffers, or the executor's places, were short
+  bool rated_ : 1 = false;          // its handshake counts in the rate of its workload
+  bool with_executor_ : 1 = false;  // a step of the handshake is being done
+  bool unproven_ : 1 = false;       // on the engine's list of those
   tcp::Connection* tcp_ = nullptr;
   tls::HandshakeId handshake_;
   tls::Session session_;

@@ -95,7 +95,7 @@ Node::Node(tls::IdentityPtr id, const tls::TestCa& ca, const EngineOptions& opti
       tcp(tcp_config(), isthmus::test::pools(), *this, reasons, {}, start),
       key_memory(key_bytes(), &free),
       records({key_memory.get(), tls::KeyStore::bytes_for(kConnections)}, isthmus::test::pools()),
-      executor(credentials, identities(), kNow),
+      executor(credentials, identities(), kNow, {.total = 32, .per_workload = 16}),
       hbone(small(options), {executor, records, isthmus::test::pools(), reasons}, start),
       pool(hbone, {.waiters = 512}, *this),
       now(start) {

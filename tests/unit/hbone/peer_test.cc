@@ -3,7 +3,9 @@
 // Peers that behave like others do, or badly: the event table of docs/hbone.md.
 #include <algorithm>
 #include <gtest/gtest.h>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "raw_peer.h"
 
@@ -134,6 +136,79 @@ TEST(Peers, HandshakesBeyondTheRateOfTheirWorkloadAreRefused) {
   third.connect(pair.now);
   pair.run();
   EXPECT_TRUE(third.secure());
+}
+
+// Connections to 15008 that say nothing, or begin a handshake and leave it at that.
+class Strangers : public testing::Test {
+ protected:
+  void come(unsigned count, bool speak) {
+    for (unsigned i = 0; i < count; ++i) {
+      strangers.push_back(std::make_unique<RawPeer>(pair.client, tls::Role::client));
+      strangers.back()->plain = !speak;
+      strangers.back()->stalls = true;
+      strangers.back()->connect(pair.now);
+    }
+    pair.run();
+  }
+  bool served() {
+    RawPeer peer(pair.client, tls::Role::client);
+    peer.connect(pair.now);
+    pair.run();
+    return peer.secure();
+  }
+  Pair pair;
+  std::vector<std::unique_ptr<RawPeer>> strangers;
+};
+
+TEST_F(Strangers, ThatSayNothingMakeWayWhenPlacesAreShort) {
+  come(64, false);
+  EXPECT_EQ(pair.server.hbone.transports(), 64u);
+  EXPECT_FALSE(served()) << "they may yet speak";
+  pair.pass(std::chrono::seconds(2));
+  EXPECT_TRUE(served());
+  EXPECT_GE(pair.server.count(Reason::hbone_made_way), 4u);
+  EXPECT_LE(pair.server.count(Reason::hbone_made_way), 8u) << "others keep their places";
+  EXPECT_EQ(pair.service.ended, pair.server.count(Reason::hbone_made_way));
+}
+
+TEST_F(Strangers, ThatStopInTheirHandshakeMakeWayForOthers) {
+  come(16, true);
+  EXPECT_FALSE(served()) << "they may yet go on";
+  EXPECT_EQ(pair.server.count(Reason::tls_workload_handshakes_full), 1u);
+  pair.pass(std::chrono::seconds(2));
+  EXPECT_EQ(pair.server.hbone.transports(), 16u);
+  EXPECT_TRUE(served());
+  EXPECT_EQ(pair.server.count(Reason::hbone_made_way), 1u);
+}
+
+// Whoever connects to a pod does not keep it from connecting to others.
+TEST(Peers, HandshakesOfOneRoleTakeNothingFromTheOther) {
+  EngineOptions options;
+  options.handshakes_per_second = 1;
+  Pair pair(options);
+  RawPeer first(pair.client, tls::Role::client);
+  first.connect(pair.now);
+  pair.run();
+  ASSERT_TRUE(first.secure());
+  RawPeer peer(pair.client, tls::Role::server);
+  pair.client.service = &pair.service;
+  pair.client.stranger = [&peer](tcp::Connection& connection) {
+    connection.set_handler(&peer);
+    peer.take(connection);
+  };
+  PoolKey key;
+  const tls::IdentityPtr sleep = pair.client.own;
+  key.source = pair.server.own;
+  ASSERT_TRUE(key.set_destinations({&sleep, 1}));
+  key.destination = {kClient, kServer.port};
+  key.source_address = kServer.address;
+  pair.opener.results.emplace_back();
+  pair.server.pool.open(key, Pair::request_to("10.0.0.1:80"), 1, pair.opener, 0, pair.now);
+  pair.run();
+  ASSERT_TRUE(peer.secure());
+  peer.send(frame(kSettings, 0, 0) + frame(kSettings, 1, 0) + frame(kHeaders, 4, 1, kOk));
+  pair.run();
+  EXPECT_NE(pair.opener.results[0].tunnel, nullptr);
 }
 
 // Our client, a server that writes frames: the server node's TCP hands its connections to it.

@@ -71,7 +71,7 @@ void RawPeer::on_tcp(tcp::Connection& connection, uint16_t events) {
   if (plain) {
     heard = std::move(heard) + flatten(received);
   } else if (!secure()) {
-    if (!received.empty()) step(flatten(received));
+    if (!received.empty() && !stalls) step(flatten(received));
   } else {
     packet::Chain plaintext;
     session_.open(std::move(received), plaintext);

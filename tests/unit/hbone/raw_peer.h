@@ -38,7 +38,8 @@ class RawPeer final : public tcp::Handler {
   Bytes heard;  // plaintext
   bool finished = false;
   bool failed = false;
-  bool plain = false;  // no TLS at all
+  bool plain = false;   // no TLS at all
+  bool stalls = false;  // sends its first flight and then nothing
 
  private:
   void step(std::span<const uint8_t> bytes);
