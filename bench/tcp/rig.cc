@@ -112,13 +112,14 @@ void Wire::discard_to(uint8_t network) {
       packets_.end());
 }
 
-void End::answer(const packet::Parsed& segment) {
-  if (listener_ == nullptr || (segment.tcp()->flags & packet::Tcp::kSyn) == 0) return;
+bool End::answer(const packet::Parsed& segment) {
+  if (listener_ == nullptr || (segment.tcp()->flags & packet::Tcp::kSyn) == 0) return false;
   if (engine_->crowded(segment)) {
     engine_->send_cookie(segment, {}, 0, clock_.now);
-  } else {
-    engine_->accept(segment, listener_, {}, clock_.now);
+    return true;
   }
+  engine_->accept(segment, listener_, {}, clock_.now);
+  return false;
 }
 
 unsigned End::turn(Wire& in, Meter* whole) {
@@ -135,8 +136,7 @@ unsigned End::turn(Wire& in, Meter* whole) {
   const uint64_t read = rte_rdtsc();
   tcp::Engine::Burst segments(*engine_, {parsed.data(), count});
   for (unsigned i = 0; i < count; ++i) {
-    if (segments.input(i, clock_.now)) continue;
-    answer(parsed[i]);
+    if (segments.input(i, clock_.now) || answer(parsed[i])) continue;
     rte_pktmbuf_free(burst[i]);
   }
   engine_->advance(clock_.now);

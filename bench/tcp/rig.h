@@ -89,7 +89,8 @@ class End : private tcp::Output {
 
  private:
   void transmit(rte_mbuf* packet, uint32_t path) override;
-  void answer(const packet::Parsed& segment);
+  // True: the mbuf was taken.
+  bool answer(const packet::Parsed& segment);
 
   Wire& out_;
   Clock& clock_;

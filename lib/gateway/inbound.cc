@@ -12,13 +12,19 @@ using stats::Reason;
 Inbound::Inbound(uint32_t streams, Context& context, hbone::Engine& hbone, Ports& ports)
     : context_(context), hbone_(hbone), ports_(ports), streams_(streams) {}
 
-void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
+tcp::Options Inbound::peer_options(const packet::Parsed& syn) const {
   tcp::Options options;
   options.mtu = context_.mtu_to(syn.tuple.source.address);
-  if (context_.tcp.crowded(syn)) {
-    context_.tcp.send_cookie(syn, options, kInboundCookie, context_.now);
-    return;
-  }
+  return options;
+}
+
+bool Inbound::answer_by_cookie(const packet::Parsed& syn) {
+  if (!context_.tcp.crowded(syn)) return false;
+  context_.tcp.send_cookie(syn, peer_options(syn), kInboundCookie, context_.now);
+  return true;
+}
+
+void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
   flow::Record* record = open_record(context_, flow::Kind::tunnel,
                                      capture::Class::inbound_hbone_15008, syn.tuple, arrival);
   if (record == nullptr) {
@@ -38,7 +44,8 @@ void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
     context_.reasons.count(Reason::gateway_no_identity);
     return refuse(syn, *record, Reason::gateway_no_identity);
   }
-  tcp::Connection* connection = context_.tcp.accept(syn, nullptr, options, context_.now);
+  tcp::Connection* connection =
+      context_.tcp.accept(syn, nullptr, peer_options(syn), context_.now);
   if (connection == nullptr) return refuse(syn, *record, Reason::tcp_table_full);
   const auto workload = packet::load_be<uint64_t>(pod.bytes().data() + 8);
   if (!hbone_.accept(*connection, {local, workload, reinterpret_cast<uint64_t>(record)}, *this,

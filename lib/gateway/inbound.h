@@ -22,7 +22,9 @@ class Inbound final : private hbone::Service {
   Inbound(uint32_t streams, Context& context, hbone::Engine& hbone, Ports& ports);
   ~Inbound() { close_all(stats::Reason::gateway_stopped); }
 
-  // A captured SYN to a pod's port 15008. The mbuf stays the caller's.
+  // True: a captured SYN to a pod's port 15008 was answered by a cookie, which takes its mbuf.
+  bool answer_by_cookie(const packet::Parsed& syn);
+  // Otherwise, and for the ACK of a cookie. The mbuf stays the caller's.
   void open(const packet::Parsed& syn, const Arrival& arrival);
   void refresh();
   // Ends those of the next `limit` streams that the plan no longer allows. Returns how many it
@@ -49,6 +51,8 @@ class Inbound final : private hbone::Service {
     hbone::TcpLeg upstream;
     relay::Pump pump;
   };
+
+  tcp::Options peer_options(const packet::Parsed& syn) const;
 
   void on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) override;
   void on_connect_cancelled(hbone::Tunnel& tunnel, relay::Cause cause) override;

@@ -49,7 +49,7 @@ class Outbound final : private hbone::OpenHandler {
   Outbound(const OutboundOptions& options, Context& context, hbone::Pool& pool);
   ~Outbound() { close_all(stats::Reason::gateway_stopped); }
 
-  // True: a SYN whose decision is hbone was answered by a cookie, and that was all.
+  // True: a SYN whose decision is hbone was answered by a cookie, which takes its mbuf.
   bool answer_by_cookie(const packet::Parsed& syn);
   // A captured SYN, or the ACK of its cookie, whose decision is hbone. The mbuf stays the caller's.
   // Takes the record over.

@@ -389,6 +389,7 @@ void Worker::open_flow(Parsed& syn, const Arrival& arrival) {
     case capture::Class::outbound_15001:
       return open_outbound(syn, arrival);
     case capture::Class::inbound_hbone_15008:
+      if (inbound_.answer_by_cookie(syn)) return;
       inbound_.open(syn, arrival);
       return settle(syn);
     case capture::Class::inbound_plaintext_15006:
@@ -454,7 +455,7 @@ void Worker::open_outbound(Parsed& syn, const Arrival& arrival) {
     case proxy::OutboundKind::hbone:
       break;
   }
-  if (outbound_.answer_by_cookie(syn)) return rte_pktmbuf_free(syn.mbuf);
+  if (outbound_.answer_by_cookie(syn)) return;
   flow::Record* record = open_admitted(syn, arrival, flow::Kind::outbound_hbone, kClass);
   if (record != nullptr) outbound_.open(syn, *record, decision);
   settle(syn);

@@ -85,14 +85,15 @@ inline uint64_t siphash(const SipKey& key, const IpAddress& address) {
   return siphash(key, address.bytes());
 }
 
-// Feeds a tuple's addresses, 4 + 4 bytes or 16 + 16, and gives what finish() takes: the ports, and
-// the length of all, which keeps the families apart. IPv4's constant prefix is left out.
-inline uint64_t add_tuple(SipHash& state, const Tuple& tuple) {
+// Of a tuple, direction included: its addresses, 4 + 4 bytes or 16 + 16, then the ports beside the
+// length of all, which keeps the families apart. IPv4's constant prefix is left out.
+inline uint64_t siphash(const SipKey& key, const Tuple& tuple) {
+  SipHash state(key);
   const uint64_t ports = uint64_t{tuple.source.port} << 16 | tuple.destination.port;
   if (tuple.source.address.is_v4() && tuple.destination.address.is_v4()) {
     state.add(uint64_t{tuple.source.address.v4_value()} << 32 |
               tuple.destination.address.v4_value());
-    return uint64_t{12} << 56 | ports;
+    return state.finish(uint64_t{12} << 56 | ports);
   }
   for (const Endpoint* end : {&tuple.source, &tuple.destination}) {
     uint64_t words[2];
@@ -100,13 +101,7 @@ inline uint64_t add_tuple(SipHash& state, const Tuple& tuple) {
     state.add(words[0]);
     state.add(words[1]);
   }
-  return uint64_t{36} << 56 | ports;
-}
-
-// Of a tuple, direction included.
-inline uint64_t siphash(const SipKey& key, const Tuple& tuple) {
-  SipHash state(key);
-  return state.finish(add_tuple(state, tuple));
+  return state.finish(uint64_t{36} << 56 | ports);
 }
 
 }  // namespace isthmus::packet

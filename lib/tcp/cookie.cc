@@ -32,23 +32,18 @@ uint32_t epoch_of(uint32_t now) {
 
 }  // namespace
 
-const packet::SipKey& CookieMaker::key_of(uint32_t epoch) {
+uint32_t CookieMaker::mac(uint32_t epoch, const packet::Tuple& tuple, Seq peer_sequence,
+                          uint32_t info) {
   Secret& secret = secrets_[epoch & 1];
   if (secret.epoch != epoch) {
     secret.epoch = epoch;
     packet::SipHash first(seed_);
     packet::SipHash second(seed_);
-    secret.key = {first.finish(uint64_t{2} * epoch), second.finish(uint64_t{2} * epoch + 1)};
+    secret.mac.emplace(
+        packet::SipKey{first.finish(uint64_t{2} * epoch), second.finish(uint64_t{2} * epoch + 1)});
   }
-  return secret.key;
-}
-
-uint32_t CookieMaker::mac(uint32_t epoch, const packet::Tuple& tuple, Seq peer_sequence,
-                          uint32_t info) {
-  packet::SipHash hash(key_of(epoch));
-  const uint64_t ports = packet::add_tuple(hash, tuple);
-  hash.add(uint64_t{info} << 32 | peer_sequence);
-  return static_cast<uint32_t>(hash.finish(ports)) & ~kInfoMask;
+  const uint64_t code = (*secret.mac)(tuple, uint64_t{info} << 32 | peer_sequence);
+  return static_cast<uint32_t>(code) & ~kInfoMask;
 }
 
 Seq CookieMaker::make(const packet::Tuple& tuple, Seq peer_sequence, const Cookie& cookie,

@@ -17,6 +17,7 @@
 
 #include "packet/address.h"
 #include "packet/siphash.h"
+#include "packet/tuple_hash.h"
 #include "tcp/options.h"
 #include "tcp/sequence.h"
 
@@ -45,9 +46,8 @@ class CookieMaker {
   // Its secret is derived from the seed, so that all that share the seed read each other's cookies.
   struct Secret {
     uint32_t epoch = UINT32_MAX;
-    packet::SipKey key;
+    std::optional<packet::TupleMac> mac;
   };
-  const packet::SipKey& key_of(uint32_t epoch);
   uint32_t mac(uint32_t epoch, const packet::Tuple& tuple, Seq peer_sequence, uint32_t info);
 
   packet::SipKey seed_;

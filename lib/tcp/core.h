@@ -196,8 +196,13 @@ class Core {
   Seq reused_above_ = 0;
 };
 
-// One host's, as far as an address alone can tell.
-bool connectable(const packet::IpAddress& address);
+// One host's, as far as an address alone can tell (RFC 9293 section 3.9.2.3). A subnet's broadcast
+// address is known by the link only, whose frames to all bring no segment here.
+inline bool connectable(const packet::IpAddress& address) {
+  if (!address.is_v4()) return !address.is_multicast() && !address.is_unspecified();
+  const uint32_t value = address.v4_value();
+  return value != 0 && value != UINT32_MAX && value >> 28 != 0xe;
+}
 // The MSS to advertise on a path.
 uint16_t mss_for(const packet::Endpoint& local, uint16_t mtu);
 // Reads the TCP header of a parsed packet. False when its options lie.

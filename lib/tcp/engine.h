@@ -186,7 +186,8 @@ class Engine {
   // open, in all or from its source, and should be answered by send_cookie().
   bool crowded(const packet::Parsed& syn) const;
   // Answers a SYN with a SYN-ACK of which nothing is remembered here (tcp/cookie.h). tag: 0 to 3,
-  // given back by cookie_tag(). The mbuf stays the caller's. False when it was not sent.
+  // given back by cookie_tag(). Takes the mbuf: the answer is written over the SYN, and a flood
+  // costs no other memory. False when it was not sent.
   bool send_cookie(const packet::Parsed& syn, const Options& options, uint8_t tag,
                    timer::Instant now);
   // For a segment that input() has refused: the tag of the cookie that it acknowledges, or nothing

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // Passive handshakes: how many may be half open, and SYN cookies beyond (RFC 4987).
 #include <algorithm>
+#include <utility>
 
 #include "packet/headers.h"
 #include "tcp/core.h"
@@ -15,13 +16,6 @@ using stats::Reason;
 constexpr uint8_t kKinds = Tcp::kSyn | Tcp::kAck | Tcp::kRst | Tcp::kFin;
 
 }  // namespace
-
-// RFC 9293 section 3.9.2.3. A subnet's broadcast address is known by the link only, whose frames to
-// all bring no segment here.
-bool connectable(const packet::IpAddress& address) {
-  constexpr packet::IpAddress kBroadcast = packet::IpAddress::v4(0xffffffffu);
-  return !address.is_multicast() && !address.is_unspecified() && address != kBroadcast;
-}
 
 uint32_t Core::source_bucket(const packet::IpAddress& source) const {
   return static_cast<uint32_t>(packet::siphash(secrets.table, source)) % kSources;
@@ -85,20 +79,18 @@ Connection* Core::accept(const packet::Parsed& opener, Handler* handler, const O
 }
 
 bool Core::send_cookie(const packet::Parsed& parsed, const Options& options, uint8_t tag) {
-  Incoming syn;
-  if (!read_segment(parsed, syn)) {
-    drop(Reason::tcp_bad_options);
+  const auto refuse = [&](Reason reason) {
+    drop(reason);
+    rte_pktmbuf_free(parsed.mbuf);
     return false;
-  }
+  };
+  Incoming syn;
+  if (!read_segment(parsed, syn)) return refuse(Reason::tcp_bad_options);
   const packet::Endpoint& local = parsed.tuple.destination;
   const packet::Endpoint& remote = parsed.tuple.source;
-  if ((syn.flags & kKinds) != Tcp::kSyn) {
-    drop(Reason::tcp_unexpected_flags);
-    return false;
-  }
+  if ((syn.flags & kKinds) != Tcp::kSyn) return refuse(Reason::tcp_unexpected_flags);
   if (!connectable(local.address) || !connectable(remote.address)) {
-    drop(Reason::tcp_bad_address);
-    return false;
+    return refuse(Reason::tcp_bad_address);
   }
   const bool timed = syn.options.has_timestamp;
   const bool ecn = timed && options.ecn != Ecn::off && syn.asks_for_ecn();
@@ -124,11 +116,10 @@ bool Core::send_cookie(const packet::Parsed& parsed, const Options& options, uin
   header.window = static_cast<uint16_t>(std::min<uint32_t>(config.receive_buffer, UINT16_MAX));
   header.id = next_id++;
   header.options = &answer;
-  rte_mbuf* packet = build_header(pools.small, header);
-  if (packet == nullptr) {
-    ++stats.no_buffer;
-    return false;
-  }
+  rte_mbuf* packet = parsed.mbuf;
+  if (packet->next != nullptr) rte_pktmbuf_free(std::exchange(packet->next, nullptr));
+  rte_pktmbuf_reset(packet);
+  write_header(packet, header);
   ++stats.cookies_sent;
   transmit(packet, options.path);
   return true;

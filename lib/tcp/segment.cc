@@ -89,15 +89,19 @@ void write_headers(rte_mbuf* packet, const SegmentHeader& header) {
 
 }  // namespace
 
-rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
-  rte_mbuf* packet = rte_pktmbuf_alloc(small);
-  if (packet == nullptr) return nullptr;
-  packet::prefetch_next(small);
+void write_header(rte_mbuf* packet, const SegmentHeader& header) {
   if (header.local.address.is_v4()) {
     write_headers<Ipv4>(packet, header);
   } else {
     write_headers<Ipv6>(packet, header);
   }
+}
+
+rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header) {
+  rte_mbuf* packet = rte_pktmbuf_alloc(small);
+  if (packet == nullptr) return nullptr;
+  packet::prefetch_next(small);
+  write_header(packet, header);
   return packet;
 }
 

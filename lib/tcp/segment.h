@@ -36,8 +36,10 @@ struct SegmentHeader {
   uint16_t mss = UINT16_MAX;
 };
 
-// The header of a packet, with the lengths, offload flags and partial checksum that it has once its
-// payload is there; only pkt_len is still without. Null when the pool is empty.
+// Writes the header of a packet into an empty mbuf, with the lengths, offload flags and partial
+// checksum that it has once its payload is there; only pkt_len is still without.
+void write_header(rte_mbuf* packet, const SegmentHeader& header);
+// In a new mbuf. Null when the pool is empty.
 rte_mbuf* build_header(rte_mempool* small, const SegmentHeader& header);
 
 }  // namespace isthmus::tcp

@@ -324,10 +324,11 @@ class Peer final : public tcp::Output, public tcp::Handler {
       return false;
     }
     if (mode == tcp::AcceptMode::now && engine_->crowded(parsed)) {
+      const tcp::Seq sequence = parsed.tcp()->sequence.get();
       if (engine_->send_cookie(parsed, tcp::Options(), window / 2 % 4, now_)) {
-        expected_ = parsed.tcp()->sequence.get() + 1;
+        expected_ = sequence + 1;
       }
-      return false;
+      return true;
     }
     begin();
     connection_ = engine_->accept(parsed, this, tcp::Options(), now_, mode);

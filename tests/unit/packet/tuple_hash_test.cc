@@ -54,6 +54,38 @@ TEST(TupleHash, EveryBitOfATupleReachesEveryBitOfTheHash) {
   }
 }
 
+TEST(TupleMac, EveryBitOfWhatItCoversReachesEveryBitOfTheCode) {
+  constexpr unsigned kKeys = 4000;
+  const Tuple plain = test::tuple("10.0.0.1:1000", "10.0.0.2:80");
+  const auto expect_half = [&](auto&& change) {
+    std::vector<unsigned> flips(64);
+    for (uint64_t key = 0; key < kKeys; ++key) {
+      const TupleMac mac(SipKey{key, 7});
+      Tuple changed = plain;
+      uint64_t beside = 99;
+      change(changed, beside);
+      const uint64_t difference = mac(plain, 99) ^ mac(changed, beside);
+      for (unsigned i = 0; i < 64; ++i) flips[i] += difference >> i & 1;
+    }
+    for (unsigned i = 0; i < 64; ++i) EXPECT_NEAR(flips[i], 0.5 * kKeys, 5 * 31.6) << i;
+  };
+  for (unsigned bit = 0; bit < 64; ++bit) {
+    expect_half([&](Tuple&, uint64_t& beside) { beside ^= uint64_t{1} << bit; });
+  }
+  expect_half([](Tuple& tuple, uint64_t&) { tuple = tuple.reversed(); });
+  expect_half([](Tuple& tuple, uint64_t&) { tuple.source.port ^= 1; });
+  expect_half([](Tuple& tuple, uint64_t&) { tuple.destination.port ^= 0x8000; });
+  expect_half([](Tuple& tuple, uint64_t&) {
+    tuple.source.address = IpAddress::v4(tuple.source.address.v4_value() ^ 1);
+  });
+}
+
+TEST(TupleMac, KeyDecides) {
+  const Tuple tuple = test::tuple("[fd00::1]:1000", "[fd00::2]:80");
+  EXPECT_EQ(TupleMac(SipKey{1, 2})(tuple, 5), TupleMac(SipKey{1, 2})(tuple, 5));
+  EXPECT_NE(TupleMac(SipKey{1, 2})(tuple, 5), TupleMac(SipKey{1, 3})(tuple, 5));
+}
+
 // As a table with a million slots would be filled by an outsider who counts addresses and ports.
 TEST(TupleHash, CountedTuplesFillATableEvenly) {
   constexpr unsigned kTuples = 1 << 20;

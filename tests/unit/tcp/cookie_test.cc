@@ -39,7 +39,6 @@ class Cookies : public Script {
     const bool is_syn = flags_of(in.flags) == packet::Tcp::kSyn;
     if (is_syn && mode == AcceptMode::now && engine_->crowded(view)) {
       engine_->send_cookie(view, options_, 2, now_);
-      rte_pktmbuf_free(packet);
       return;
     }
     tag_ = is_syn ? std::nullopt : engine_->cookie_tag(view, now_);
@@ -135,7 +134,6 @@ TEST_F(Cookies, TheValidatedAckOpensTheConnectionWithEverythingThatWasOffered) {
   packet::Parsed view = parsed(packet);
   ASSERT_TRUE(engine_->crowded(view));
   ASSERT_TRUE(engine_->send_cookie(view, options_, 3, now_));
-  rte_pktmbuf_free(packet);
   const Out answer = out();
   EXPECT_EQ(answer.flags, "SAE");
   EXPECT_TRUE(answer.options.has_scale);
@@ -344,16 +342,37 @@ TEST(CookieMaker, TimestampIsNeverLaterThanNowAndHoldsTheOptions) {
   }
 }
 
+TEST_F(Cookies, Rfc4987AnAnswerTakesNoBufferButTheSyns) {
+  crowd();
+  rte_mbuf* packet = segment(syn(everything()));
+  rte_mbuf* rest = rte_pktmbuf_alloc(test::pools().small);
+  rte_pktmbuf_append(rest, 700);  // data on the SYN, which the peer will send again
+  ASSERT_EQ(rte_pktmbuf_chain(packet, rest), 0);
+  auto* ip = rte_pktmbuf_mtod(packet, packet::Ipv4*);
+  ip->total_length.set(static_cast<uint16_t>(packet->pkt_len));
+  packet->ol_flags = RTE_MBUF_F_RX_IP_CKSUM_GOOD | RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+  const packet::Parsed view = parsed(packet);
+  ASSERT_EQ(view.payload_length, 700u);
+  std::vector<rte_mbuf*> hoard;
+  while (rte_mbuf* m = rte_pktmbuf_alloc(test::pools().small)) hoard.push_back(m);
+  EXPECT_TRUE(engine_->send_cookie(view, options_, 0, now_));
+  for (rte_mbuf* m : hoard) rte_pktmbuf_free(m);
+  const Out answer = out();
+  EXPECT_EQ(answer.flags, "SA");
+  EXPECT_EQ(answer.length, 0u);
+  EXPECT_EQ(answer.segments, 1);
+  EXPECT_GE(answer.headroom, 64);
+  EXPECT_EQ(answer.options.echo, 5000u);
+}
+
 // The epoch before the first has no key that anybody could know.
 TEST(CookieMaker, Rfc4987NoneIsBelievedUnderAKeyOfZeros) {
   CookieMaker maker({0x123456789abcdef, 0xfedcba987654321});
   maker.make({test::endpoint("10.9.9.9:99"), test::endpoint("10.0.0.2:80")}, 1, {.mss = 1460}, 5);
   const packet::Tuple tuple{test::endpoint("192.0.2.1:1234"), test::endpoint("10.0.0.2:80")};
   for (uint32_t info = 0; info < 64; ++info) {
-    packet::SipHash hash(packet::SipKey{});
-    const uint64_t ports = packet::add_tuple(hash, tuple);
-    hash.add(uint64_t{info} << 32 | 777u);
-    const Seq forged = (static_cast<uint32_t>(hash.finish(ports)) & ~63u) | info;
+    const uint64_t code = packet::TupleMac(packet::SipKey{})(tuple, uint64_t{info} << 32 | 777u);
+    const Seq forged = (static_cast<uint32_t>(code) & ~63u) | info;
     EXPECT_FALSE(maker.read(tuple, 777, forged, 5).has_value());
   }
 }

@@ -202,7 +202,9 @@ TEST_F(Opening, Must57Must63NoConnectionWithAGroup) {
     view.tuple = good;
     view.tuple.destination = test::endpoint(bad);
     EXPECT_EQ(engine_->accept(view, this, options_, now_), nullptr) << bad;
-    EXPECT_FALSE(engine_->send_cookie(view, options_, 0, now_)) << bad;
+    packet::Parsed another = parsed(segment(syn()));
+    another.tuple.destination = test::endpoint(bad);
+    EXPECT_FALSE(engine_->send_cookie(another, options_, 0, now_)) << bad;
     view.tuple = good;
     view.tuple.source = test::endpoint(bad);
     EXPECT_EQ(engine_->accept(view, this, options_, now_), nullptr) << bad;
