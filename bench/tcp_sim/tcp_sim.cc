@@ -43,8 +43,8 @@ int main(int /*argc*/, char** argv) {
   const auto both_long_short = [] { return fairness(40ms, 3, 2); };
   using Measure = std::vector<Figure> (*)();
   for (const Measure measure : std::initializer_list<Measure>{
-           goodput_without_loss, goodput_under_loss, tail_repair, reordering, share, beside_short,
-           both_short, share_of_long, long_beside_short, both_long_short}) {
+           goodput_without_loss, shallow_queues, goodput_under_loss, tail_repair, reordering, share,
+           beside_short, both_short, share_of_long, long_beside_short, both_long_short}) {
     for (const Figure& figure : measure()) {
       fmt::print("{:<48} {:>10.2f} {:>10.2f} {} {:>7.2f} {:<8} {}\n", figure.name, figure.measured,
                  figure.ideal, figure.at_least ? ">=" : "<=", figure.target, figure.unit,

@@ -388,7 +388,9 @@ uint32_t Connection::sendable() const {
   const uint32_t window = congestion_.window();
   const uint32_t pipe = in_flight();
   const uint32_t outstanding = snd_nxt_ - snd_una_;
-  return std::min(window - std::min(window, pipe), snd_wnd_ - std::min(snd_wnd_, outstanding));
+  const uint32_t room =
+      std::min(window - std::min(window, pipe), snd_wnd_ - std::min(snd_wnd_, outstanding));
+  return is_paced() ? std::min(room, pace_allowance()) : room;
 }
 
 void Connection::send(packet::Chain&& data) {

@@ -145,7 +145,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void grow_receive_buffer(uint32_t taken);
   uint32_t send_limit() const;
   uint32_t room_worth_telling() const;
-  uint32_t sendable() const;  // what both windows would let go now
+  uint32_t sendable() const;  // what both windows and the pace would let go now
   // Bytes that may wait for the user at present: the buffer, its share of what memory is left, or
   // what the window field can say.
   uint32_t receive_limit() const;
@@ -240,6 +240,11 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void output_data();
   bool retransmit_next();
   bool send_new(bool probe);
+  bool is_paced() const;
+  Pacing::Path pace() const;
+  uint32_t pace_allowance() const;
+  uint32_t take_pace(uint32_t length);
+  bool waits_for_time() const { return blocked_by_buffers_ || paced_; }
   // fresh: never sent before and no probe, which ECN may mark.
   bool send_range(Seq start, uint32_t length, rte_mbuf* segment, const uint8_t* data, bool fin,
                   bool fresh);
@@ -343,6 +348,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   bool undo_possible_ : 1 = false;     // retransmitted_at_ and undo_at_ are of this recovery
   bool prr_progress_ : 1 = false;
   bool blocked_by_buffers_ : 1 = false;
+  bool paced_ : 1 = false;  // new data waits for its time
   bool stalled_ : 1 = false;
   bool raising_mss_ : 1 = false;  // a segment of full_mss_ is out to try the path
   bool syn_repeated_ : 1 = false;
@@ -400,7 +406,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   uint64_t bytes_retransmitted_ = 0;
   uint32_t retransmissions_ = 0;
   Moment stalled_at_;      // when the peer's window was shut; valid while stalled_
-  uint32_t retry_at_ = 0;  // after a mempool was empty; valid while blocked_by_buffers_
+  uint32_t retry_at_ = 0;  // valid while blocked_by_buffers_ or paced_
   uint32_t raise_at_ = 0;  // seconds
   Seq fin_at_ = 0;
   uint16_t tail_probes_ = 0;

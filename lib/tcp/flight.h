@@ -10,6 +10,7 @@
 
 #include "tcp/congestion.h"
 #include "tcp/options.h"
+#include "tcp/pacing.h"
 #include "tcp/reassembly.h"
 #include "tcp/scoreboard.h"
 #include "tcp/sequence.h"
@@ -31,6 +32,7 @@ struct Flight {
   uint32_t prr_out = 0;
   uint32_t prr_flight = 0;
   StandingQueue standing_queue;  // Options::short_queue
+  Pacing pacing;                 // Config::paced_rtt
   uint32_t most_in_flight = 0;   // since the window was last full or empty
   timer::Instant reorder_at = timer::kNever;
   // The segment that tries a larger size; valid while Connection::raising_mss_.

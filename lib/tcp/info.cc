@@ -29,6 +29,8 @@ const char* to_string(SendLimit limit) {
       return "receive window";
     case SendLimit::congestion_window:
       return "congestion window";
+    case SendLimit::pacing:
+      return "pacing";
     case SendLimit::nagle:
       return "nagle";
     case SendLimit::buffers:
@@ -59,6 +61,7 @@ SendLimit Connection::limit() const {
   const uint32_t least = std::min<uint32_t>(unsent_ + (fin_waits ? 1 : 0), mss_);
   if (offered < least) return SendLimit::receive_window;
   if (room < std::min<uint32_t>(unsent_, mss_)) return SendLimit::congestion_window;
+  if (paced_) return SendLimit::pacing;
   const bool small = unsent_ != 0 && unsent_ < mss_ && outstanding != 0;
   return small && options_.nagle && !fin_waits ? SendLimit::nagle : SendLimit::next_flush;
 }

@@ -104,7 +104,7 @@ void Connection::output() {
     send_reset();
   }
   if (state_ == State::closed || state_ == State::time_wait) return;
-  blocked_by_buffers_ = false;
+  blocked_by_buffers_ = paced_ = false;
   if (syn_due_) send_syn();
   // What does not fit is answered in SYN-RECEIVED too (RFC 9293 section 3.10.7.4).
   if (state_ == State::syn_received && ack_now_ && snd_nxt_ != iss_) send_ack(snd_nxt_);
@@ -179,6 +179,30 @@ bool Connection::retransmit_next() {
   return true;
 }
 
+// A round trip that nobody has measured is none.
+bool Connection::is_paced() const {
+  return rtt_.smoothed() != 0 && timer::Duration(rtt_.smoothed()) >= core_->config.paced_rtt;
+}
+
+Pacing::Path Connection::pace() const {
+  return {congestion_.window(), rtt_.smoothed(), mss_, congestion_.in_slow_start()};
+}
+
+uint32_t Connection::pace_allowance() const {
+  if (snd_una_ == snd_nxt_) return Pacing::burst(pace());
+  return flight_->pacing.allowance(micros(core_->now), pace());
+}
+
+// Of new data that the windows let go: how much may leave now. Zero: it waits.
+uint32_t Connection::take_pace(uint32_t length) {
+  const uint32_t allowance = pace_allowance();
+  if (length <= allowance) return length;
+  if (allowance >= Pacing::burst(pace()) / 2) return allowance / mss_ * mss_;
+  paced_ = true;
+  retry_at_ = flight_->pacing.resume_at(pace());
+  return 0;
+}
+
 // probe: a tail loss probe or the persist timer, which the congestion window does not hold back.
 bool Connection::send_new(bool probe) {
   const bool fin_waits = fin_queued_ && !fin_sent_;
@@ -199,6 +223,11 @@ bool Connection::send_new(bool probe) {
     cwnd_limited_ = true;
   } else if (n == unsent_ && room - n >= mss_) {
     cwnd_limited_ = false;
+  }
+  const bool paced = is_paced();
+  if (paced && n != 0 && !probe) {
+    n = take_pace(n);
+    if (n == 0) return false;
   }
   // Most are one segment, for which nothing needs to be divided.
   if (n > mss_) n = std::min(n, (uint32_t{UINT16_MAX} - 120) / mss_ * mss_);
@@ -236,6 +265,7 @@ bool Connection::send_new(bool probe) {
   if (outstanding == 0) progress_at_ = Moment(core_->present);
   const uint32_t span = n + (fin ? 1 : 0);
   if (outstanding == 0) restart_timeout();
+  if (paced) flight_->pacing.on_sent(micros(core_->now), n, pace(), outstanding == 0);
   flight_->board.push(core_->records, snd_nxt_, snd_nxt_ + span, n != 0 ? unsent_segment_ : nullptr,
                       unsent_data_, core_->now);
   snd_nxt_ += span;

@@ -71,7 +71,7 @@ void Connection::arm() {
   if (!attached_) return;
   timer::Instant deadline = std::min(loss_at_, lifetime_deadline());
   if (ack_delayed_) deadline = std::min(deadline, soon(ack_at_));
-  if (blocked_by_buffers_ && !ready_) deadline = std::min(deadline, soon(retry_at_));
+  if (waits_for_time() && !ready_) deadline = std::min(deadline, soon(retry_at_));
   if (deadline == timer::kNever && !Entry::armed()) return;
   core_->wheel.arm(*this, deadline);
 }
@@ -81,7 +81,7 @@ void Connection::arm() {
 void Connection::arm_unless_late() {
   const timer::Duration silence = options_.keepalive_idle;
   const bool later = state_ == State::established && loss_timer_ == LossTimer::none &&
-                     !ack_delayed_ && !blocked_by_buffers_ && Entry::armed() &&
+                     !ack_delayed_ && !waits_for_time() && Entry::armed() &&
                      (silence == timer::Duration() || silence >= core_->config.max_rto);
   if (!later) arm();
 }
@@ -138,7 +138,7 @@ void Connection::on_timer() {
     ack_delayed_ = false;
     request_ack(true);
   }
-  if (blocked_by_buffers_ && soon(retry_at_) <= now) mark_ready();
+  if (waits_for_time() && soon(retry_at_) <= now) mark_ready();
   if (lifetime_deadline() <= now) {
     on_lifetime();
     if (state_ == State::closed) return;

@@ -104,6 +104,7 @@ enum class SendLimit : uint8_t {
   handshake,          // not yet established
   receive_window,     // the peer takes no more, or too little to be worth a segment
   congestion_window,  // new data or a retransmission waits for room
+  pacing,             // the window is open, and is used bit by bit
   nagle,              // a short segment waits for an acknowledgment
   buffers,            // a mempool or the records of what is in flight ran out
   next_flush,         // nothing holds it back

@@ -54,6 +54,12 @@ std::string name_of(const LinkModel& link) {
                      static_cast<double>(link.delay.count()) * 2 / 1000);
 }
 
+tcp::Config unpaced() {
+  tcp::Config same = config();
+  same.paced_rtt = 1h;
+  return same;
+}
+
 // Mbit/s of payload between two instants of a run.
 double rate(FlowsRun& run, size_t index, timer::Duration from, timer::Duration to) {
   run.run_until(from);
@@ -120,6 +126,23 @@ std::vector<Figure> goodput_without_loss() {
   FlowsRun run(1, link, config(), {flow(48 << 20)});
   const double measured = (48 << 20) * 8 / 1e6 / seconds(run.run_to_end(1min));
   figures.push_back({"no loss, 48 MiB from SYN to FIN", "Mbit/s", measured, ideal, 0.95 * ideal});
+  return figures;
+}
+
+// Where a window is several times what the bottleneck's queue takes.
+std::vector<Figure> shallow_queues() {
+  std::vector<Figure> figures;
+  for (const double queue : {0.1, 0.25}) {
+    const LinkModel link = path(100'000'000, 60ms, queue);
+    const auto measure = [&](const tcp::Config& config) {
+      FlowsRun run(1, link, config, {flow(kForever)});
+      return rate(run, 0, 5s, 20s);
+    };
+    const double without = measure(unpaced());
+    figures.push_back({fmt::format("{}, queue {} kB, unpaced: {:.1f}", name_of(link),
+                                   link.queue_bytes / 1000, without),
+                       "Mbit/s", measure(config()), 100 * kPayload / kPacket, 1.3 * without});
+  }
   return figures;
 }
 

@@ -24,6 +24,8 @@ struct Figure {
 };
 
 std::vector<Figure> goodput_without_loss();
+// Beside the same without pacing.
+std::vector<Figure> shallow_queues();
 std::vector<Figure> goodput_under_loss();
 std::vector<Figure> tail_repair();
 std::vector<Figure> reordering();

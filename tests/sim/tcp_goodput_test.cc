@@ -19,6 +19,9 @@ void expect_met(const std::vector<Figure>& figures) {
 TEST(Goodput, NinetyFivePercentOfTheLinkWithoutLoss) {
   expect_met(goodput_without_loss());
 }
+TEST(Goodput, Rfc9002PacingIsWorthAThirdOnShallowQueues) {
+  expect_met(shallow_queues());
+}
 TEST(Goodput, Rfc9438LawUnderRandomLoss) {
   expect_met(goodput_under_loss());
 }

@@ -36,6 +36,7 @@ Script::Script() : mbufs_before_(0) {
   config_.max_time_wait = 4;
   config_.max_sent_records = 1024;
   config_.max_gaps = 256;
+  config_.paced_rtt = std::chrono::hours(1);  // exchanges are shorter where a window leaves at once
   secrets_.sequence = {1, 2};
   secrets_.timestamp = {3, 4};
   secrets_.table = {5, 6};
