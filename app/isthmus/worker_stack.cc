@@ -44,6 +44,7 @@ gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
       static_cast<uint16_t>(std::min(limits.streams_per_tunnel, kMostStreams));
   config.hbone.tunnels = terminated;
   config.hbone.receive_budget = buffers / 4;
+  config.hbone.send_budget = buffers / 4;
   config.hbone.profile = setting.config.profile == mesh::Profile::v1_18 ? hbone::Profile::istio_1_18
                                                                         : hbone::Profile::head;
   config.pool.waiters = terminated;

@@ -34,6 +34,7 @@ Connection::~Connection() {
   while (table_.size() != 0) {
     Stream& stream = *table_.streams().back();
     forget(stream, stream.occupied_);
+    drop_queued(stream);
     table_.erase(stream);
     context_.give_back(stream);
   }
@@ -262,22 +263,35 @@ void Connection::credit_stream(Stream& stream, uint32_t bytes) {
   if (stream.credit_ >= options_.stream_window / 2) mark(stream, Stream::kWindowUpdate);
 }
 
-uint32_t Connection::send_room(const Stream& stream) const {
+uint32_t Connection::queue_limit() const {
+  return static_cast<uint32_t>(std::min<uint64_t>(options_.send_queue, context_.queue_share()));
+}
+
+uint32_t Connection::send_room(Stream& stream) const {
+  if (stream.reset_ || stream.end_wanted_) return 0;
   const uint32_t queued = stream.to_send_.size();
-  if (stream.reset_ || stream.end_wanted_ || queued >= options_.send_queue) return 0;
-  return options_.send_queue - queued;
+  const uint32_t limit = queue_limit();
+  if (queued < limit) return limit - queued;
+  stream.short_of_room_ = true;
+  return 0;
+}
+
+void Connection::drop_queued(Stream& stream) {
+  context_.queued_ -= stream.to_send_.size();
+  stream.to_send_.clear();
 }
 
 void Connection::write(Stream& stream, packet::Chain&& bytes) {
   packet::Chain taken = std::move(bytes);
   if (stream.reset_ || stream.end_wanted_ || closed_) return;
+  context_.queued_ += taken.size();
   const bool goes = stream.to_send_.empty() && stream.send_window_ > 0 && send_window_ > 0;
   if (goes) {
     stream.to_send_.append(std::move(taken));
   } else {
     packet::append_packed(stream.to_send_, std::move(taken), context_.pools_.small);
   }
-  if (stream.to_send_.size() >= options_.send_queue / 2) stream.short_of_room_ = true;
+  if (stream.to_send_.size() >= queue_limit() / 2) stream.short_of_room_ = true;
   mark_ready(stream);
 }
 
@@ -297,7 +311,7 @@ void Connection::local_reset(Stream& stream, ErrorCode code) {
   stream.reset_by_us_ = true;
   ready_was_reset_ = ready_was_reset_ || stream.ready_;
   stream.reset_code_ = code;
-  stream.to_send_.clear();
+  drop_queued(stream);
   drop_received(stream);
   // NO_ERROR follows a complete answer, which still has to go.
   if (code != ErrorCode::no_error) {
@@ -344,6 +358,7 @@ void Connection::free_if_done(Stream& stream) {
   // A connection that is over serves its lists no more.
   if (!closed_ && (!done || stream.queued_ || stream.ready_)) return;
   if (stream.received_.size() != 0) drop_received(stream);
+  drop_queued(stream);
   table_.erase(stream);
   closed_streams_.add(stream.id_, stream.reset_by_us_);
   context_.give_back(stream);

@@ -31,8 +31,9 @@ struct Options {
   uint32_t connection_window = 1u << 20;
   // Up to here both grow to twice what is read in a round trip; less than 2^30.
   uint32_t largest_window = 4u << 20;
-  uint32_t send_queue = 256u << 10;   // bytes that a stream takes before DATA goes out
-  uint16_t non_connect_status = 404;  // Istio 1.18: 404; today's: 400
+  // Bytes that a stream takes before DATA goes out; fewer when the worker's budget is used up.
+  uint32_t send_queue = 256u << 10;
+  uint16_t non_connect_status = 404;                            // Istio 1.18: 404; today's: 400
   timer::Duration settings_timeout = std::chrono::seconds(10);  // SETTINGS to its ACK
   timer::Duration ping_after = std::chrono::seconds(10);    // silence before a PING; zero: never
   timer::Duration ping_timeout = std::chrono::seconds(20);  // PING to any frame
@@ -122,9 +123,9 @@ class Connection {
   // At most max bytes of what is readable; reading opens the windows. May give fewer when clones
   // are short.
   packet::Chain read(Stream& stream, uint32_t max);
-  // Room for write(). After the queue was half full on_writable() follows when it is less than
-  // that.
-  uint32_t send_room(const Stream& stream) const;
+  // Room for write(). After there was none, or the queue was half full, on_writable() follows when
+  // it is less than that.
+  uint32_t send_room(Stream& stream) const;
   // At most send_room() bytes. Bytes for a stream that was reset are dropped.
   void write(Stream& stream, packet::Chain&& bytes);
   // END_STREAM after what is queued.
@@ -166,6 +167,8 @@ class Connection {
   bool write_block(Stream& stream, std::span<const Field> pseudo, std::span<const Field> fields,
                    bool end);
   Stream* make_stream(uint32_t id);
+  uint32_t queue_limit() const;
+  void drop_queued(Stream& stream);
   void drop_received(Stream& stream);
   void forget(Stream& stream, uint64_t occupied);
   void credit_stream(Stream& stream, uint32_t bytes);

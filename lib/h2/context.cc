@@ -12,7 +12,8 @@ Context::Context(const ContextOptions& options, const packet::Pools& pools,
       reasons_(reasons),
       arena_(options.hpack_bytes),
       streams_(std::make_unique<Stream[]>(options.streams)),
-      receive_budget_(options.receive_budget) {
+      receive_budget_(options.receive_budget),
+      send_budget_(options.send_budget) {
   if (nghttp2_hd_deflate_new2(&deflater_, NGHTTP2_DEFAULT_HEADER_TABLE_SIZE, arena_.nghttp2()) !=
       0) {
     std::abort();  // start-up only: the arena is empty and a block is at least 64 KiB
@@ -28,7 +29,7 @@ Context::~Context() {
 }
 
 Usage Context::usage() const {
-  return {streams_in_use_, arena_.in_use(), received_};
+  return {streams_in_use_, arena_.in_use(), received_, queued_};
 }
 
 Stream* Context::take_stream() {

@@ -3,6 +3,7 @@
 // What the HTTP/2 connections of one worker share: stream slots, HPACK memory, buffers, counters.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -21,6 +22,9 @@ struct ContextOptions {
   // Memory that what all streams have received may take before connections withhold their credit:
   // what slow readers make us keep. At twice of it connections that keep much are read no more.
   uint64_t receive_budget = 32u << 20;
+  // Bytes that may wait in all streams for their peers' windows: the fewer are left of them, the
+  // fewer each stream takes.
+  uint64_t send_budget = 32u << 20;
 };
 
 // A point in time of what is in use, for leak checks and the console.
@@ -28,6 +32,7 @@ struct Usage {
   uint32_t streams = 0;
   size_t hpack_bytes = 0;
   uint64_t received = 0;  // memory that streams hold for what is not read yet
+  uint64_t queued = 0;    // bytes that were written and not sent
 };
 
 class Context {
@@ -47,6 +52,13 @@ class Context {
   friend class Connection;
   friend class Stream;
 
+  // What one stream may queue at present. The least lets everybody go on, in small steps.
+  uint64_t queue_share() const {
+    constexpr uint64_t kLeast = 4096;
+    const uint64_t left = queued_ < send_budget_ ? send_budget_ - queued_ : 0;
+    return std::max(left / 4, kLeast);
+  }
+
   Stream* take_stream();
   void give_back(Stream& stream);
 
@@ -60,6 +72,8 @@ class Context {
   uint32_t streams_in_use_ = 0;
   uint64_t received_ = 0;
   uint64_t receive_budget_;
+  uint64_t queued_ = 0;
+  uint64_t send_budget_;
   HeaderList list_;
   std::array<uint8_t, kMaxFrameSize> encoded_;  // one header block being made
 };

@@ -528,7 +528,7 @@ void Connection::remote_reset(Stream& stream, ErrorCode code) {
   stream.reset_code_ = code;
   stream.pending_ = 0;
   stream.block_.clear();
-  stream.to_send_.clear();
+  drop_queued(stream);
   const bool refused = code == ErrorCode::refused_stream && !stream.answered_;
   if (stream.released_) {
     free_if_done(stream);

@@ -214,11 +214,12 @@ bool Connection::stage_frame(Stream& stream, uint32_t max) {
   } else {
     stage(header, {});
   }
+  context_.queued_ -= n;
   send_window_ -= n;
   stream.send_window_ -= static_cast<int32_t>(n);
   window_updates_left_ = std::min(window_updates_left_ + kWindowUpdatesPerData, kMostWindowUpdates);
   if (end) on_end_staged(stream);
-  if (stream.short_of_room_ && stream.to_send_.size() < options_.send_queue / 2) {
+  if (stream.short_of_room_ && stream.to_send_.size() < queue_limit() / 2) {
     stream.short_of_room_ = false;
     if (!stream.released_ && !stream.end_wanted_) handler_.on_writable(stream);
   }

@@ -155,6 +155,43 @@ TEST(Tunnel, TheBudgetCountsWhatBuffersTakeNotWhatIsInThem) {
   EXPECT_FALSE(server->overfull());
 }
 
+// Peers that stand still hold a part of the worker's buffers, and never all of them.
+TEST(Tunnel, QueuesOfStalledStreamsShareABudget) {
+  ContextOptions shared;
+  shared.send_budget = 400'000;
+  End end(server_options(), shared);
+  Peer peer(end);
+  peer.open();
+  peer.send(frame(FrameType::settings, 0, 0, setting(Setting::initial_window_size, 0)));
+  constexpr uint32_t kStreams = 50;
+  const auto id = [](uint32_t i) { return 2 * i + 1; };
+  uint64_t wrote = 0;
+  for (uint32_t i = 0; i < kStreams; ++i) {
+    peer.send(peer.connect(id(i)));
+    Stream& stream = *end.seen(id(i)).stream;
+    uint32_t own = 0;
+    while (const uint32_t room = end->send_room(stream)) {
+      const uint32_t n = std::min(room, 1000u);
+      end.write(stream, pattern(n));
+      own += n;
+    }
+    EXPECT_GE(own, 4096u) << "everybody goes on";
+    wrote += own;
+  }
+  EXPECT_LE(wrote, shared.send_budget + uint64_t{kStreams} * 4096);
+  EXPECT_EQ(end.context.usage().queued, wrote);
+  peer.receive();
+  peer.send(frame(FrameType::rst_stream, 0, 1, number(8)));
+  peer.send(frame(FrameType::window_update, 0, 0, number(1 << 20)));
+  for (uint32_t i = 1; i < kStreams; ++i) {
+    peer.send(frame(FrameType::window_update, 0, id(i), number(1 << 20)));
+    peer.receive();
+    EXPECT_EQ(end.seen(id(i)).writable, 1u) << i;
+  }
+  EXPECT_EQ(end.context.usage().queued, 0u);
+  EXPECT_EQ(end->send_room(*end.seen(3).stream), 100'000u);
+}
+
 // Whoever does not listen can't tell whether the other end is silent.
 TEST(Tunnel, APeerIsNotTakenForDeadWhileItsBytesAreNotTaken) {
   ContextOptions shared;
