@@ -159,6 +159,7 @@ void Transport::begin_handshake() {
 }
 
 void Transport::feed_handshake() {
+  if (!handshake_.valid() && retry_) return;  // for a place of the executor
   if (role_ == h2::Role::client && !handshake_.valid()) return begin_handshake();
   if (ciphertext_.empty()) ciphertext_ = tcp_->receive(kReceivePiece);
   if (ciphertext_.empty()) {
