@@ -65,7 +65,11 @@ void Pump::move(int direction) {
       if (waits) break;
     }
     packet::Chain bytes = from.read(wanted);
-    if (bytes.empty()) break;
+    if (bytes.empty()) {
+      // No buffer for the cut: the other leg tells when there is more room, the share never does.
+      waits = share_ != nullptr;
+      break;
+    }
     side.moved += bytes.size();
     if (share_ != nullptr) count(side, side.on_its_way + bytes.size());
     to.write(std::move(bytes));

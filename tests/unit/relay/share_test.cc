@@ -24,6 +24,7 @@ class CountingLeg final : public Leg {
  public:
   uint32_t readable() const override { return in.size(); }
   packet::Chain read(uint32_t max) override {
+    if (starved) return {};
     return in.split_front(std::min(max, in.size()), test::pools().clones);
   }
   bool ended() const override { return false; }
@@ -42,6 +43,7 @@ class CountingLeg final : public Leg {
 
   packet::Chain in;
   uint32_t held = 0;
+  bool starved = false;  // no buffer for a cut
 };
 
 struct Flow final : PumpOwner {
@@ -90,6 +92,18 @@ TEST_F(Shared, BytesOfAnotherFlowThatHaveLeftMakeRoom) {
   EXPECT_FALSE(shares.resume(kMany));
   EXPECT_EQ(late.from.readable(), 0u);
   EXPECT_EQ(share.used(), 2 * kFloor);
+}
+
+TEST_F(Shared, AReadThatFoundNoBufferIsTriedAgain) {
+  Flow flow(share);
+  flow.from.receive(kFloor);
+  flow.from.starved = true;
+  flow.from.receive(100);
+  EXPECT_EQ(flow.from.readable(), 100u);
+  flow.from.starved = false;  // and nobody is told
+  shares.resume(kMany);
+  EXPECT_EQ(flow.from.readable(), 0u);
+  EXPECT_EQ(share.waiting(), 0u);
 }
 
 TEST_F(Shared, ReadersThatStandStillStopNoOtherFlow) {
