@@ -44,8 +44,7 @@ void Inbound::open(const packet::Parsed& syn, const Arrival& arrival) {
     context_.reasons.count(Reason::gateway_no_identity);
     return refuse(syn, *record, Reason::gateway_no_identity);
   }
-  tcp::Connection* connection =
-      context_.tcp.accept(syn, nullptr, peer_options(syn), context_.now);
+  tcp::Connection* connection = context_.tcp.accept(syn, nullptr, peer_options(syn), context_.now);
   if (connection == nullptr) return refuse(syn, *record, Reason::tcp_table_full);
   const auto workload = packet::load_be<uint64_t>(pod.bytes().data() + 8);
   if (!hbone_.accept(*connection, {local, workload, reinterpret_cast<uint64_t>(record)}, *this,
