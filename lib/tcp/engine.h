@@ -71,8 +71,8 @@ struct Config {
   timer::Duration min_rto = std::chrono::milliseconds(200);
   timer::Duration max_rto = std::chrono::seconds(60);
   timer::Duration delayed_ack = std::chrono::milliseconds(20);
-  // Round trips from which on a window is spread over them (tcp/pacing.h). Shorter ones have passed
-  // before a timer could tell.
+  // Paths whose shortest round trip is at least so long have windows spread over it (tcp/pacing.h);
+  // more than zero. Shorter ones have passed before a timer could tell.
   timer::Duration paced_rtt = std::chrono::milliseconds(2);
   uint32_t resets_per_second = 1'000;  // answers to segments without a connection
 };

@@ -179,9 +179,10 @@ bool Connection::retransmit_next() {
   return true;
 }
 
-// A round trip that nobody has measured is none.
+// The path itself must be long: where a host or a queue makes a short one slow, ACKs come many at
+// once, and what they release would wait once more.
 bool Connection::is_paced() const {
-  return rtt_.smoothed() != 0 && timer::Duration(rtt_.smoothed()) >= core_->config.paced_rtt;
+  return timer::Duration(rtt_.minimum()) >= core_->config.paced_rtt;
 }
 
 Pacing::Path Connection::pace() const {
