@@ -145,7 +145,14 @@ std::string access_line(const Report& report, const mesh::Snapshot& mesh, Format
   Fields fields(mesh);
   fields.add("src.addr", report.client.source.to_string());
   if (!report.at.happened(flow::kUpstream)) {  // it never came to be
+    // Who asked for what, where a CONNECT has said so.
+    const bool asked = is_inbound(report) && !report.peer.empty();
+    fields.add("src.identity", asked ? report.peer : std::string_view());
     fields.add("dst.addr", report.client.destination.to_string());
+    if (asked) {
+      fields.add("dst.hbone_addr",
+                 flow::authority(report, mesh.hostname(report.authority_service)));
+    }
     fields.add("direction", direction);
     fields.add("error", failed ? error_of(report, mesh) : "it ended before it was connected");
     return render("warn", "connection failed", fields.json, format, at);

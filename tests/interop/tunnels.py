@@ -334,6 +334,8 @@ def access_log(node: Node) -> None:
         "direction": "inbound", "bytes_sent": 4, "bytes_recv": 16}, "line")
     failed = node.accessed({"src.addr": source, "message": "connection failed"})
     expect_equal(failed["direction"], "inbound", "direction")
+    expect_equal(failed["src.identity"], PEER.identity, "identity")
+    expect_equal(failed["dst.hbone_addr"], f"{POD.address}:{CLOSED}", "what it asked for")
     expect("refused" in str(failed["error"]) and "503" in str(failed["error"]),
            f"error {failed['error']}")
 

@@ -153,6 +153,22 @@ TEST_F(AccessLines, ARefusalSaysWhoAskedAndWhy) {
       << text;
 }
 
+TEST_F(AccessLines, ARefusedConnectShowsTheIdentityThatItsPeerProvedAndWhatItAskedFor) {
+  Report record = outbound();
+  record.kind = Kind::refused;
+  record.capture = capture::Class::inbound_hbone_15008;
+  record.client = {at("10.244.0.24:5000"), at("10.244.0.42:15008")};
+  record.peer = "spiffe://cluster.local/ns/default/sa/shell";
+  record.at = {};
+  record.reason = stats::Reason::mesh_rbac_denied;
+  record.http_status = 401;
+  EXPECT_TRUE(line(record).starts_with(
+      "2026-06-01T00:00:00.123456Z\twarn\taccess\tconnection failed\tsrc.addr=10.244.0.24:5000 "
+      "src.identity=\"spiffe://cluster.local/ns/default/sa/shell\" dst.addr=10.244.0.42:15008 "
+      "dst.hbone_addr=10.244.0.42:80 direction=\"inbound\" error=\"mesh.rbac_denied: "))
+      << line(record);
+}
+
 TEST_F(AccessLines, AFailedHandshakeNamesItsAlertAndAnOrderlyTunnelHasNoLine) {
   Report record = outbound();
   record.kind = Kind::tunnel;
