@@ -162,6 +162,7 @@ std::unique_ptr<const gateway::Plan> build_plan(const Inputs& inputs, const Port
   plan->mesh = mesh::Snapshot::build(
       inputs.model, {config.node.name, config.node.network, std::random_device{}()}, names);
   plan->rules = rules_of(config);
+  plan->trust = inputs.credentials->trust();
   plan->identities = identities_of(names, identities);
   return plan;
 }

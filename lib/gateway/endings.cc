@@ -28,6 +28,12 @@ Reason reason_of(relay::Cause cause) {
   return Reason::count_;
 }
 
+Reason reason_of(relay::Cause cause, const hbone::Tunnel& tunnel) {
+  if (cause != relay::Cause::lost) return reason_of(cause);
+  const stats::Refusal why = tunnel.transport_ended_for();
+  return why ? *why : reason_of(cause);
+}
+
 Reason reason_of(tcp::Failure failure) {
   switch (failure) {
     case tcp::Failure::none:

@@ -187,7 +187,7 @@ void Inbound::on_connect_cancelled(hbone::Tunnel& tunnel, relay::Cause) {
 void Inbound::finished(Stream& stream, const relay::Outcome& outcome) {
   stream.record->bytes_to_upstream = outcome.first_to_second;
   stream.record->bytes_to_client = outcome.second_to_first;
-  end(stream, reason_of(outcome.cause));
+  end(stream, reason_of(outcome.cause, *stream.tunnel));
 }
 
 void Inbound::end(Stream& stream, Reason reason) {

@@ -208,7 +208,7 @@ void Outbound::abandoned(Flow& flow, relay::Cause cause) {
 void Outbound::finished(Flow& flow, const relay::Outcome& outcome) {
   flow.record->bytes_to_upstream = outcome.first_to_second;
   flow.record->bytes_to_client = outcome.second_to_first;
-  end(flow, reason_of(outcome.cause));
+  end(flow, reason_of(outcome.cause, *flow.tunnel));
 }
 
 void Outbound::release_opening(Flow& flow) {

@@ -18,6 +18,7 @@
 #include "packet/address.h"
 #include "proxy/profile.h"
 #include "tls/identity.h"
+#include "tls/trust.h"
 
 namespace isthmus::gateway {
 
@@ -47,6 +48,7 @@ struct Plan {
   bool plaintext_past_waypoint = false;
   std::shared_ptr<const mesh::Snapshot> mesh;   // never null
   std::shared_ptr<const capture::Rules> rules;  // null: none
+  std::shared_ptr<const tls::Trust> trust;      // of the credentials; null: what handshakes ask
   // What TLS calls an identity of the mesh, by mesh::IdentityId; null where it is none.
   std::vector<tls::IdentityPtr> identities;
 

@@ -81,7 +81,7 @@ stats::Refusal objection_to_plain(const Context& context, const flow::Record& re
 }
 
 void Review::start(const Plan& before, const Plan& now) {
-  stage_ = Stage::outbound;
+  stage_ = Stage::peers;
   next_ = 0;
   const auto changed = [&](const packet::IpAddress& address) {
     return identity_at(before, address) != identity_at(now, address);
@@ -98,6 +98,9 @@ unsigned Review::run() {
   unsigned looked = 0;
   while (looked == 0 && stage_ != Stage::done) {
     switch (stage_) {
+      case Stage::peers:
+        looked = hbone_.review_peers(next_, kPlacesPerTurn);
+        break;
       case Stage::outbound:
         looked = outbound_.review(next_, kPlacesPerTurn);
         break;

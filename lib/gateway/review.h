@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 // What a new plan means for flows that were opened under an earlier one: a policy may deny them
-// now, a pod may be gone, an address may have another identity. Each turn looks at a few flows, so
+// now, a pod may be gone, an address may have another identity, a peer's certificate may have been
+// taken back. Each turn looks at a few flows, so
 // that a reload delays nobody; connections that the pool shares are few and are looked at in one
 // go.
 #pragma once
@@ -36,7 +37,7 @@ class Review {
   unsigned run();
 
  private:
-  enum class Stage : uint8_t { outbound, inbound, plain, done };
+  enum class Stage : uint8_t { peers, outbound, inbound, plain, done };
 
   hbone::Engine& hbone_;
   Outbound& outbound_;

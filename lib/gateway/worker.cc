@@ -91,7 +91,9 @@ Worker::Worker(const WorkerConfig& config, const WorkerParts& parts, const Plan*
       review_(hbone_, outbound_, inbound_, plain_),
       tasks_(make_task_ring(), [](rte_ring* ring) { std::free(ring); }),
       published_(plan),
-      in_use_(plan) {}
+      in_use_(plan) {
+  hbone_.set_trust(plan->trust.get());
+}
 
 Worker::~Worker() = default;
 
@@ -141,6 +143,7 @@ void Worker::take_plan() {
   const Plan& before = *context_.plan;
   context_.plan = plan;
   edge_.set_plan(*plan);
+  hbone_.set_trust(plan->trust.get());
   review_.start(before, *plan);
   in_use_.store(plan, std::memory_order_release);
 }

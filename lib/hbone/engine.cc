@@ -143,6 +143,17 @@ void Engine::visit_all(Visit visit, void* context) {
   }
 }
 
+uint32_t Engine::review_peers(uint32_t& next, uint32_t limit) {
+  const uint32_t first = next;
+  next = first + std::min(limit, options_.transports - first);
+  for (uint32_t i = first; i < next; ++i) {
+    Transport& transport = transports_[i];
+    const tls::Failure objection = transport.objection_to_peer();
+    if (objection != tls::Failure::none) transport.end(tls::reason_of(objection));
+  }
+  return next - first;
+}
+
 void Engine::end(Transport& transport, stats::Reason reason) {
   transport.end(reason);
 }

@@ -24,6 +24,7 @@
 #include "timer/wheel.h"
 #include "tls/executor.h"
 #include "tls/record.h"
+#include "tls/trust.h"
 
 namespace isthmus::hbone {
 
@@ -154,6 +155,12 @@ class Engine {
     });
     return ended;
   }
+  // What peers must meet from now on, handshakes that are under way included; null: what the
+  // handshakes ask. It must live until the next one is set.
+  void set_trust(const tls::Trust* trust) { trust_ = trust; }
+  // Ends, with their tunnels, those of the next `limit` connections whose peers do not meet it.
+  // Returns how many places it looked at: 0 at the end.
+  uint32_t review_peers(uint32_t& next, uint32_t limit);
   template <typename Visitor>
   void for_each(Visitor&& visit) {
     for_each_of([&](Transport&, const TransportInfo& info) { visit(info); });
@@ -230,6 +237,7 @@ class Engine {
   unsigned transports_in_use_ = 0;
   unsigned tunnels_in_use_ = 0;
   Pool* pool_ = nullptr;
+  const tls::Trust* trust_ = nullptr;
   bool draining_ = false;
   EngineStats stats_;
 };

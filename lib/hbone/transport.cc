@@ -203,6 +203,11 @@ void Transport::establish(const tls::HandshakeResult& result) {
     return fail({Failure::Kind::full, 0, true, Reason::tls_no_keys});
   }
   peer_ = established.peer;
+  peer_chain_ = established.peer_chain;
+  // The handshake may have begun before what we trust now.
+  if (const tls::Failure objection = objection_to_peer(); objection != tls::Failure::none) {
+    return fail(tls_failure({objection, tls::alert_of(objection)}));
+  }
   expires_ = std::min(established.own_not_after, established.peer_not_after);
   h2_.emplace(engine_->h2_, engine_->h2_options(role_), static_cast<h2::Handler&>(*this));
   if (!h2_->start(engine_->now_)) {
@@ -334,6 +339,12 @@ timer::Instant Transport::accepted_at() const {
   return deadline_ - engine_->options_.handshake_timeout;
 }
 
+tls::Failure Transport::objection_to_peer() const {
+  if (engine_->trust_ == nullptr) return tls::Failure::none;
+  const tls::Role role = role_ == h2::Role::client ? tls::Role::client : tls::Role::server;
+  return engine_->trust_->objection(role, peer_chain_, peer_);
+}
+
 void Transport::give_way() {
   abort_tcp();
   fail({Failure::Kind::tcp_timed_out, 0, true, Reason::hbone_made_way});
@@ -442,6 +453,7 @@ void Transport::reset() {
   peer_gone_ = retry_ = rated_ = with_executor_ = false;
   deadline_ = idle_since_ = timer::kNever;
   local_ = peer_ = nullptr;
+  peer_chain_ = {};
   expires_ = {};
   service_ = nullptr;
   key_ = {};

@@ -54,6 +54,8 @@ class Transport final : private tcp::Handler, private h2::Handler {
   void give_way();
   void drain();
   void end(stats::Reason reason);
+  // Of the engine's trust; none before the handshake is done.
+  tls::Failure objection_to_peer() const;
   TransportInfo info() const;
 
  private:
@@ -128,6 +130,7 @@ class Transport final : private tcp::Handler, private h2::Handler {
   timer::Instant idle_since_ = timer::kNever;  // client: without streams
   tls::IdentityPtr local_ = nullptr;
   tls::IdentityPtr peer_ = nullptr;
+  tls::ChainTags peer_chain_;
   tls::WallTime expires_{};
   packet::Tuple outer_;  // from the client to the server
   uint64_t workload_ = 0;

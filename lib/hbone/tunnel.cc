@@ -42,6 +42,11 @@ void Tunnel::refuse(uint16_t status, stats::Reason reason) {
 tls::IdentityPtr Tunnel::peer() const {
   return transport_->peer_;
 }
+stats::Refusal Tunnel::transport_ended_for() const {
+  const Failure& failure = transport_->failure_;
+  if (failure.kind != Failure::Kind::cancelled) return std::nullopt;
+  return failure.reason;
+}
 const packet::Tuple& Tunnel::outer() const {
   return transport_->outer_;
 }

@@ -59,6 +59,8 @@ class Tunnel final : public relay::Leg {
   const packet::Tuple& outer() const;  // of the transport, from its client to its server
   uint32_t stream_id() const;          // 0 when the stream is gone
   h2::Role role() const { return role_; }
+  // Why we ended the transport below; nothing where it ended otherwise or has not.
+  stats::Refusal transport_ended_for() const;
 
   // relay::Leg
   uint32_t readable() const override;

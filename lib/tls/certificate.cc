@@ -9,11 +9,11 @@
 
 #include "tls/context.h"
 #include "tls/pem.h"
+#include "tls/revocation.h"
 
 namespace isthmus::tls {
 namespace {
 
-constexpr size_t kMaxChain = 10;
 constexpr size_t kMaxRoots = 1000;
 
 template <typename T>
@@ -106,10 +106,28 @@ bool Credential::apply(SSL* ssl) const {
   return SSL_use_cert_and_key(ssl, leaf_.get(), key_.get(), chain_.get(), 1) == 1;
 }
 
-bool TrustDomains::contains(std::string_view trust_domain) const {
-  return trust_domain == own ||
-         std::find(aliases.begin(), aliases.end(), trust_domain) != aliases.end();
+namespace {
+
+std::shared_ptr<const Trust> make_trust(const NamedText& lists, const TrustDomains& domains,
+                                        const std::vector<X509Ptr>& roots,
+                                        const std::vector<X509*>& intermediates,
+                                        std::string& reason) {
+  std::vector<Tag> tags;
+  for (const X509Ptr& root : roots) {
+    const auto tag = root_tag(root.get());
+    if (!tag) {
+      reason = openssl_error();
+      return nullptr;
+    }
+    tags.push_back(*tag);
+  }
+  std::optional<Revocations> revoked(std::in_place);
+  if (!lists.text.empty()) revoked = read_revocations(lists.text, roots, intermediates, reason);
+  if (!revoked) return nullptr;
+  return std::make_shared<const Trust>(domains, std::move(tags), std::move(*revoked));
 }
+
+}  // namespace
 
 CredentialStore::~CredentialStore() = default;
 
@@ -124,11 +142,7 @@ Loaded<std::shared_ptr<const CredentialStore>> CredentialStore::load(const Crede
   const auto roots = read_certificates(files.roots.text, kMaxRoots, reason);
   if (roots.empty()) return error<Result>(files.roots.file, reason);
   const std::shared_ptr<CredentialStore> store(new CredentialStore());
-  store->domains_ = domains;
   store->clients_ = clients;
-  if (!files.revoked.text.empty() && !store->revoked_.load(files.revoked.text, roots, reason)) {
-    return error<Result>(files.revoked.file, reason);
-  }
   store->client_ = make_context(Role::client, roots, true);
   store->server_ = make_context(Role::server, roots, clients == ClientCertificates::required);
   if (store->client_ == nullptr || store->server_ == nullptr) {
@@ -144,6 +158,14 @@ Loaded<std::shared_ptr<const CredentialStore>> CredentialStore::load(const Crede
                            "another file has " + identity.to_string() + " already");
     }
   }
+  // Where a CA is plugged into Istio, lists are of the intermediate that our own chains show.
+  std::vector<X509*> intermediates;
+  for (const auto& [identity, credential] : store->credentials_) {
+    const STACK_OF(X509)* chain = credential->intermediates();
+    for (int i = 0; i < sk_X509_num(chain); ++i) intermediates.push_back(sk_X509_value(chain, i));
+  }
+  store->trust_ = make_trust(files.revoked, domains, roots, intermediates, reason);
+  if (store->trust_ == nullptr) return error<Result>(files.revoked.file, reason);
   return {store, {}};
 }
 

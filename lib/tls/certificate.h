@@ -18,8 +18,8 @@
 #include "tls/failure.h"
 #include "tls/identity.h"
 #include "tls/openssl_ptr.h"
-#include "tls/revocation.h"
 #include "tls/secrets.h"
+#include "tls/trust.h"
 
 namespace isthmus::tls {
 
@@ -55,6 +55,8 @@ class Credential {
   WallTime not_after() const { return not_after_; }
   // Makes the handshake present this credential.
   bool apply(SSL* ssl) const;
+  X509* leaf() const { return leaf_.get(); }
+  const STACK_OF(X509) * intermediates() const { return chain_.get(); }
 
  private:
   Credential(Identity identity, X509Ptr leaf, X509StackPtr chain, KeyPtr key);
@@ -78,13 +80,7 @@ struct CredentialFiles {
     NamedText key;
   };
   std::vector<Pair> pairs;
-  NamedText revoked;  // revocation lists of the roots; no text: none
-};
-struct TrustDomains {
-  std::string own = "cluster.local";
-  std::vector<std::string> aliases;
-
-  bool contains(std::string_view trust_domain) const;
+  NamedText revoked;  // revocation lists; no text: none
 };
 
 // Whether the server role asks its peers for a certificate. The gateway always does.
@@ -101,8 +97,8 @@ class CredentialStore {
 
   // Null when there is none.
   std::shared_ptr<const Credential> find(const Identity& identity) const;
-  const TrustDomains& domains() const { return domains_; }
-  bool revoked(X509* certificate) const { return revoked_.revoked(certificate); }
+  // Shared with whoever judges the connections that the handshakes open.
+  const std::shared_ptr<const Trust>& trust() const { return trust_; }
   const std::map<Identity, std::shared_ptr<const Credential>>& credentials() const {
     return credentials_;
   }
@@ -113,9 +109,8 @@ class CredentialStore {
  private:
   CredentialStore() = default;
 
-  TrustDomains domains_;
   ClientCertificates clients_ = ClientCertificates::required;
-  RevocationLists revoked_;
+  std::shared_ptr<const Trust> trust_;
   std::map<Identity, std::shared_ptr<const Credential>> credentials_;
   SslContextPtr client_;
   SslContextPtr server_;

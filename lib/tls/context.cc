@@ -5,6 +5,8 @@
 #include <cstring>
 #include <openssl/x509_vfy.h>
 
+#include "tls/trust.h"
+
 namespace isthmus::tls {
 namespace {
 
@@ -112,6 +114,8 @@ SslContextPtr make_context(Role role, const std::vector<X509Ptr>& roots, bool ve
   SSL_CTX_set_verify(
       context.get(),
       verify_peer ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE, nullptr);
+  // Between leaf and root.
+  SSL_CTX_set_verify_depth(context.get(), static_cast<int>(kMaxChain) - 1);
   SSL_CTX_set_cert_verify_callback(context.get(), verify, nullptr);
   SSL_CTX_set_keylog_callback(context.get(), keylog);
   SSL_CTX_set_info_callback(context.get(), info);

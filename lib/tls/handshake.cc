@@ -9,6 +9,7 @@
 #include "packet/endian.h"
 #include "tls/context.h"
 #include "tls/record.h"
+#include "tls/revocation.h"
 
 namespace isthmus::tls {
 namespace {
@@ -145,6 +146,7 @@ class Handshake::Engine final : public HandshakeEvents {
   TrafficSecret client_secret_;
   TrafficSecret server_secret_;
   IdentityPtr peer_ = nullptr;
+  ChainTags peer_chain_;
   WallTime peer_not_after_{};
   Failure certificate_ = Failure::none;
   Alert alert_ = Alert::close_notify;
@@ -199,14 +201,12 @@ Failure Handshake::Engine::judge_peer(const STACK_OF(X509) * chain) {
   X509* leaf = sk_X509_value(chain, 0);
   SpiffeId id = spiffe_id(leaf);
   if (!id.identity) return certificate_ = id.failure;
-  // An authority that was taken back vouches for nobody.
-  for (int i = 0; i < sk_X509_num(chain); ++i) {
-    if (store_->revoked(sk_X509_value(chain, i))) return certificate_ = Failure::revoked;
-  }
+  const auto tags = tags_of(chain);
+  if (!tags) return certificate_ = Failure::internal;
+  peer_chain_ = *tags;
+  const Failure objection = store_->trust()->objection(role_, peer_chain_, &*id.identity);
+  if (objection != Failure::none) return certificate_ = objection;
   const auto same = [&id](IdentityPtr expected) { return *expected == *id.identity; };
-  if (role_ == Role::server && !store_->domains().contains(id.identity->trust_domain())) {
-    return certificate_ = Failure::wrong_trust_domain;
-  }
   if (role_ == Role::client &&
       std::none_of(policy_.expected.begin(), policy_.expected.end(), same)) {
     return certificate_ = Failure::wrong_identity;
@@ -241,6 +241,7 @@ Failure Handshake::Engine::harvest(Established& to) {
   to.secrets.client = client_secret_;
   to.secrets.server = server_secret_;
   to.peer = peer_;
+  to.peer_chain = peer_chain_;
   to.peer_not_after = anonymous ? WallTime::max() : peer_not_after_;
   to.own_not_after = credential_->not_after();
   return Failure::none;

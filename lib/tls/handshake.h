@@ -14,6 +14,7 @@
 #include "tls/failure.h"
 #include "tls/identity.h"
 #include "tls/secrets.h"
+#include "tls/trust.h"
 
 namespace isthmus::tls {
 
@@ -30,6 +31,7 @@ struct HandshakePolicy {
 struct Established {
   SessionSecrets secrets;
   IdentityPtr peer = nullptr;  // null only when the store asks clients for no certificate
+  ChainTags peer_chain;
   WallTime peer_not_after{};
   WallTime own_not_after{};
   bool alpn_h2 = false;  // false: a client that offered no ALPN at all

@@ -19,7 +19,8 @@ struct OpensslDeleter {
   void operator()(STACK_OF(X509) * p) const { sk_X509_pop_free(p, X509_free); }
   void operator()(SSL* p) const { SSL_free(p); }
   void operator()(SSL_CTX* p) const { SSL_CTX_free(p); }
-  void operator()(ASN1_TIME* p) const { ASN1_TIME_free(p); }
+  // Of all of OpenSSL's ASN.1 strings, which are one type.
+  void operator()(ASN1_STRING* p) const { ASN1_STRING_free(p); }
   void operator()(X509_STORE* p) const { X509_STORE_free(p); }
   void operator()(X509_EXTENSION* p) const { X509_EXTENSION_free(p); }
   void operator()(GENERAL_NAMES* p) const { GENERAL_NAMES_free(p); }

@@ -1,27 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// Certificates that their authority took back (CRLs, RFC 5280 section 5). A list that is past its
-// next update still denies whom it names, and whom no list names is not denied: a mesh whose lists
-// are late goes on.
+// Certificates that their authorities took back (CRLs, RFC 5280 section 5), as tags (trust.h).
+//
+// A list denies whom it names and nobody else: one that is past its next update, or that does not
+// come at all, keeps nobody out, and a mesh whose lists are late goes on. For the same reason a
+// list whose signature nobody here can check (its authority is an intermediate of another cluster,
+// say) denies whom it names all the same: it lies beside the roots, and whoever may write there
+// could do worse.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tls/openssl_ptr.h"
+#include "tls/trust.h"
 
 namespace isthmus::tls {
 
-class RevocationLists {
- public:
-  // One or more lists in PEM form, each signed by one of the roots; at most 64. False, with the
-  // reason, when one is not; then nothing is taken.
-  bool load(std::string_view pem, const std::vector<X509Ptr>& roots, std::string& reason);
-  bool revoked(X509* certificate) const;
+// One or more lists in PEM form, at most 64. A list of one of the roots, or of a key that it names
+// as one of the intermediates', must bear its signature. Empty, with the reason, at the first that
+// cannot be taken.
+std::optional<Revocations> read_revocations(std::string_view pem, const std::vector<X509Ptr>& roots,
+                                            const std::vector<X509*>& intermediates,
+                                            std::string& reason);
 
- private:
-  std::vector<CrlPtr> lists_;
-};
+// Of a verified chain, the root at its end. Empty when it has more than kMaxChain certificates or
+// OpenSSL fails.
+std::optional<ChainTags> tags_of(const STACK_OF(X509) * chain);
+// The key of a root; empty when OpenSSL fails.
+std::optional<Tag> root_tag(const X509* root);
 
 }  // namespace isthmus::tls

@@ -2,6 +2,7 @@
 // SPDX-FileCopyrightText: Isthmus authors
 #include "tls/test_ca.h"
 
+#include <cstring>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <utility>
@@ -98,6 +99,16 @@ std::optional<TestCa> TestCa::make(std::string_view name, WallTime not_before, W
   return TestCa(std::move(root), std::move(key));
 }
 
+std::optional<TestCa> TestCa::make_below(std::string_view name, WallTime not_before,
+                                         WallTime not_after) const {
+  auto below = make(name, not_before, not_after);
+  if (!below || X509_set_issuer_name(below->root_.get(), X509_get_subject_name(root_.get())) != 1 ||
+      X509_sign(below->root_.get(), key_.get(), EVP_sha256()) == 0) {
+    return {};
+  }
+  return below;
+}
+
 std::optional<TestCa> TestCa::load(std::string_view root_pem, std::string_view key_pem) {
   std::string reason;
   auto roots = read_certificates(root_pem, 1, reason);
@@ -144,9 +155,18 @@ std::string TestCa::revoke(const std::vector<std::string>& certificates, WallTim
       X509_CRL_set1_nextUpdate(list.get(), time.get()) != 1) {
     return {};
   }
+  AUTHORITY_KEYID key;
+  std::memset(&key, 0, sizeof key);
+  const OpensslPtr<ASN1_OCTET_STRING> id(
+      ASN1_OCTET_STRING_dup(X509_get0_subject_key_id(root_.get())));
+  key.keyid = id.get();
+  if (key.keyid == nullptr ||
+      X509_CRL_add1_ext_i2d(list.get(), NID_authority_key_identifier, &key, 0, 0) != 1) {
+    return {};
+  }
   for (const std::string& pem : certificates) {
     std::string reason;
-    const auto leaf = read_certificates(pem, 1, reason);
+    const auto leaf = read_certificates(pem, kMaxChain, reason);
     X509_REVOKED* entry = leaf.empty() ? nullptr : X509_REVOKED_new();
     if (entry == nullptr ||
         X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(leaf[0].get())) != 1 ||

@@ -38,10 +38,16 @@ class TestCa {
   // One that was made before; empty unless the key is the root's.
   static std::optional<TestCa> load(std::string_view root_pem, std::string_view key_pem);
 
+  // An intermediate of this one's, with a key of its own: its root_pem() goes behind the leaves
+  // that it issues.
+  std::optional<TestCa> make_below(std::string_view name, WallTime not_before,
+                                   WallTime not_after) const;
+
   std::string root_pem() const;
   std::string key_pem() const;
   std::optional<PemPair> issue(const LeafOptions& options) const;
-  // A revocation list that names these certificates (PEM); empty when OpenSSL fails.
+  // A revocation list that names these certificates (PEM, the first of each); empty when OpenSSL
+  // fails.
   std::string revoke(const std::vector<std::string>& certificates, WallTime now) const;
 
  private:

@@ -134,5 +134,102 @@ TEST_P(Reload, PodThatIsGoneEndsItsFlows) {
   expect_reset({0, 1});
 }
 
+constexpr const char* kIdentityOfA1 = "spiffe://cluster.local/ns/default/sa/a1";
+constexpr const char* kIdentityOfA2 = "spiffe://cluster.local/ns/default/sa/a2";
+constexpr const char* kIdentityOfB1 = "spiffe://cluster.local/ns/default/sa/b1";
+constexpr const char* kIdentityOfB2 = "spiffe://cluster.local/ns/guarded/sa/b2";
+
+// HBONE flows by a peer under the CA (a1, b1), others under its intermediate (a2, b2), and one that
+// has no certificates.
+class Revoked : public Reload {
+ protected:
+  void open_all() { open({{kA1, kB1}, {kA2, kB1}, {kA2, kB2}, {kOutside, kB1}}); }
+  // Flows of this kind whose record says so.
+  unsigned ended(int side, flow::Kind kind, Reason reason) {
+    unsigned found = 0;
+    for (const flow::Report& record : world_->gateway(side).records()) {
+      if (record.kind == kind && record.reason == reason) ++found;
+    }
+    return found;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Revoked,
+                         testing::Values(Shape{1, false}, Shape{2, false}, Shape{1, true},
+                                         Shape{2, true}),
+                         [](const auto& info) {
+                           return std::string(info.param.kernel ? "OneArmed" : "PodUnderlay") +
+                                  (info.param.workers == 1 ? "1" : "2");
+                         });
+
+TEST_P(Revoked, NothingThatIsShownEndsNothing) {
+  open_all();
+  for (const int side : {kClientSide, kServerSide}) {
+    world_->republish(
+        side, {.revoked = {}, .intermediate_revoked = false, .other_revoked = true, .domains = {}});
+  }
+  expect_reset({});
+}
+
+TEST_P(Revoked, LeafOfAClientEndsItsConnectionsAndNoOther) {
+  open_all();
+  world_->republish(kServerSide, {.revoked = {kIdentityOfA1}, .domains = {}});
+  expect_reset({0});
+  EXPECT_EQ(ended(kServerSide, flow::Kind::tunnel, Reason::tls_revoked), 1u);
+  EXPECT_EQ(ended(kServerSide, flow::Kind::inbound_stream, Reason::tls_revoked), 1u);
+}
+
+TEST_P(Revoked, LeafOfAServerEndsItsConnectionsAndNoOther) {
+  open_all();
+  world_->republish(kClientSide, {.revoked = {kIdentityOfB1}, .domains = {}});
+  expect_reset({0, 1});
+  EXPECT_EQ(ended(kClientSide, flow::Kind::outbound_hbone, Reason::tls_revoked), 2u);
+}
+
+TEST_P(Revoked, LeavesOfAnIntermediateByItsListEndTheirConnectionsAndNoOther) {
+  open_all();
+  world_->republish(kClientSide, {.revoked = {kIdentityOfB2}, .domains = {}});
+  expect_reset({2});
+}
+
+TEST_P(Revoked, IntermediateEndsWhatItVouchedForAsTheClients) {
+  open_all();
+  world_->republish(kServerSide, {.revoked = {}, .intermediate_revoked = true, .domains = {}});
+  expect_reset({1, 2});
+  EXPECT_EQ(ended(kServerSide, flow::Kind::inbound_stream, Reason::tls_revoked), 2u);
+}
+
+TEST_P(Revoked, IntermediateEndsWhatItVouchedForAsTheServers) {
+  open_all();
+  world_->republish(kClientSide, {.revoked = {}, .intermediate_revoked = true, .domains = {}});
+  expect_reset({2});
+  EXPECT_EQ(ended(kClientSide, flow::Kind::outbound_hbone, Reason::tls_revoked), 1u);
+}
+
+TEST_P(Revoked, PeersOpenNoNewConnections) {
+  open_all();
+  world_->republish(kServerSide, {.revoked = {kIdentityOfA2}, .domains = {}});
+  world_->run_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(ended(kServerSide, flow::Kind::tunnel, Reason::tls_revoked), 2u);
+  FlowPlan plan;
+  plan.client = kA2;
+  plan.server = kB1;
+  plan.fate = Fate::denied;
+  world_->add(plan);
+  EXPECT_EQ(world_->finish(), "");
+  EXPECT_EQ(world_->completed(), 2u);
+  EXPECT_GT(ended(kServerSide, flow::Kind::tunnel, Reason::tls_revoked), 2u);
+}
+
+TEST_P(Revoked, TrustDomainsOfClientsEndTheirConnections) {
+  open_all();
+  world_->republish(kServerSide, {.revoked = {}, .domains = {"new.example", {"cluster.local"}}});
+  world_->run_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(count(kServerSide, Reason::tls_wrong_trust_domain), 0u);
+  world_->republish(kServerSide, {.revoked = {}, .domains = {"new.example", {}}});
+  expect_reset({0, 1, 2});
+  EXPECT_EQ(ended(kServerSide, flow::Kind::inbound_stream, Reason::tls_wrong_trust_domain), 3u);
+}
+
 }  // namespace
 }  // namespace isthmus::sim

@@ -212,6 +212,16 @@ void World::republish(int side, std::string_view mesh) {
   plan->own_addresses.clear();
   test::complete_plan(*plan, made, {});
   plan->routes = sides_[side].gateway->plan().routes;
+  publish(side, std::move(plan));
+}
+
+void World::republish(int side, const test::TrustFiles& files) {
+  auto plan = std::make_unique<gateway::Plan>(sides_[side].gateway->plan());
+  plan->trust = sides_[side].gateway->reload(files);
+  publish(side, std::move(plan));
+}
+
+void World::publish(int side, std::unique_ptr<gateway::Plan> plan) {
   plans_.push_back(std::move(plan));
   for (unsigned i = 0; i < scenario_.workers; ++i) {
     sides_[side].gateway->worker(i).publish(plans_.back().get());

@@ -92,6 +92,8 @@ class World {
   Station& station(Place place) { return *stations_[place]; }
   // A reload: the gateway's mesh is this one from now on, in the local file's words.
   void republish(int side, std::string_view mesh);
+  // Likewise its credentials' files.
+  void republish(int side, const test::TrustFiles& files);
   // What it was before.
   static std::string_view mesh();
   // After something was done to a gateway from outside.
@@ -128,6 +130,7 @@ class World {
   void make_stations();
   void make_gateway(int side);
   void make_one_armed();
+  void publish(int side, std::unique_ptr<gateway::Plan> plan);
   void poll_soon(int side);
   void to_gateway(int side, uint16_t interface, rte_mbuf* frame);
   void from_gateway(int side, uint16_t interface, rte_mbuf* frame);

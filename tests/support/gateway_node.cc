@@ -24,30 +24,66 @@ tls::IdentityTable& identities() {
   return table;
 }
 
-// Keys cost time to make, so a mesh's are made once.
-std::shared_ptr<const tls::CredentialStore> credentials_of(const Mesh& mesh) {
-  using std::chrono::hours;
-  static std::map<std::vector<std::string>, std::shared_ptr<const tls::CredentialStore>> made;
-  static const auto ca = [] {
+using std::chrono::hours;
+
+const tls::TestCa& ca() {
+  static const tls::TestCa made = [] {
     seed_openssl(1);
     return *tls::TestCa::make("cluster.local", kGatewayEpoch - hours(24),
                               kGatewayEpoch + hours(24 * 365));
   }();
+  return made;
+}
+const tls::TestCa& intermediate() {
+  static const tls::TestCa made =
+      *ca().make_below("intermediate", kGatewayEpoch - hours(24), kGatewayEpoch + hours(24 * 365));
+  return made;
+}
+bool below(const std::string& uri) {
+  return uri.ends_with("2");
+}
+
+std::string issue(const std::string& uri, std::string& key) {
+  tls::LeafOptions leaf;
+  leaf.uris = {uri};
+  leaf.not_before = kGatewayEpoch - hours(1);
+  leaf.not_after = kGatewayEpoch + hours(24 * 365);
+  auto pair = (below(uri) ? intermediate() : ca()).issue(leaf).value();
+  key = std::move(pair.key);
+  return below(uri) ? pair.certificate + intermediate().root_pem() : pair.certificate;
+}
+
+// Keys cost time to make, so a mesh's are made once.
+const tls::CredentialFiles& files_of(const Mesh& mesh) {
+  static std::map<std::vector<std::string>, tls::CredentialFiles> made;
   std::vector<std::string> names;
-  std::vector<tls::Identity> ids;
   for (uint32_t id = 1; id <= mesh.names->identities.size(); ++id) {
     const auto identity = tls::Identity::parse(mesh.names->identities.text(id));
-    if (!identity) continue;
-    names.push_back(identity->to_string());
-    ids.push_back(*identity);
+    if (identity) names.push_back(identity->to_string());
   }
-  auto& store = made[names];
-  if (store == nullptr) {
-    auto loaded = tls::make_test_store(ca, ids, {}, kGatewayEpoch - hours(1),
-                                       kGatewayEpoch + hours(24 * 365));
-    if (!loaded) throw std::runtime_error(loaded.error.reason);
-    store = *loaded.value;
+  tls::CredentialFiles& files = made[names];
+  if (!files.roots.text.empty()) return files;
+  files.roots = {"test CA", ca().root_pem()};
+  for (const std::string& name : names) {
+    std::string key;
+    const std::string certificates = issue(name, key);
+    files.pairs.push_back({{name, certificates}, {name + " key", key}});
   }
+  return files;
+}
+
+std::shared_ptr<const tls::CredentialStore> load(const tls::CredentialFiles& files,
+                                                 const tls::TrustDomains& domains) {
+  auto loaded = tls::CredentialStore::load(files, domains);
+  if (!loaded) throw std::runtime_error(loaded.error.reason);
+  return *loaded.value;
+}
+
+// Loading costs time as well.
+std::shared_ptr<const tls::CredentialStore> store_of(const tls::CredentialFiles& files) {
+  static std::map<const tls::CredentialFiles*, std::shared_ptr<const tls::CredentialStore>> loaded;
+  auto& store = loaded[&files];
+  if (store == nullptr) store = load(files, {});
   return store;
 }
 
@@ -171,8 +207,9 @@ GatewayNode::GatewayNode(std::unique_ptr<gateway::Plan> plan, const Mesh& mesh,
     : plan_(std::move(plan)),
       transmit_(std::move(transmit)),
       epoch_(now),
-      handoff_(options.workers, options.handoff_packets, options.handoff_bytes) {
-  credentials_.publish(credentials_of(mesh));
+      handoff_(options.workers, options.handoff_packets, options.handoff_bytes),
+      files_(files_of(mesh)) {
+  credentials_.publish(store_of(files_));
   for (unsigned i = 0; i < options.workers; ++i) {
     seats_.push_back(std::make_unique<Seat>(*this, options, i, now));
   }
@@ -201,6 +238,24 @@ bool GatewayNode::poll(timer::Instant now) {
     if (quiet == 2) return true;
   }
   return false;
+}
+
+std::shared_ptr<const tls::Trust> GatewayNode::reload(const TrustFiles& to) {
+  tls::CredentialFiles files = files_;
+  std::vector<std::string> lists[2];  // of the CA, of its intermediate
+  for (const auto& pair : files.pairs) {
+    const std::string& uri = pair.certificate.file;
+    const bool revoked = std::find(to.revoked.begin(), to.revoked.end(), uri) != to.revoked.end();
+    std::string key;
+    if (revoked) lists[below(uri)].push_back(pair.certificate.text);
+    if (to.other_revoked) lists[below(uri)].push_back(issue(uri, key));
+  }
+  if (to.intermediate_revoked) lists[0].push_back(intermediate().root_pem());
+  files.revoked = {"lists", ca().revoke(lists[0], kGatewayEpoch) +
+                                intermediate().revoke(lists[1], kGatewayEpoch)};
+  const auto store = load(files, to.domains);
+  credentials_.publish(store);
+  return store->trust();
 }
 
 timer::Instant GatewayNode::next_deadline() const {

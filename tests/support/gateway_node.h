@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -42,12 +43,21 @@ struct GatewayOptions {
   std::function<void(gateway::WorkerConfig&)> tune;  // last word on each worker's configuration
 };
 
+// What a reload may change of the credentials. One list is the CA's, the other its intermediate's.
+struct TrustFiles {
+  std::vector<std::string> revoked;  // SPIFFE ids, by the CA that issued their leaves
+  bool intermediate_revoked = false;
+  bool other_revoked = false;  // leaves that nobody shows
+  tls::TrustDomains domains;
+};
+
 class GatewayNode {
  public:
   // Takes ownership of a frame; its transmit flags are what the interface can do.
   using Transmit = std::function<void(uint16_t interface, rte_mbuf* frame)>;
 
-  // The service accounts of the mesh have certificates of one test CA, valid for a year.
+  // The service accounts of the mesh have certificates of one test CA, valid for a year: those
+  // whose name ends in 2 of an intermediate of it.
   GatewayNode(std::unique_ptr<gateway::Plan> plan, const Mesh& mesh, const GatewayOptions& options,
               Transmit transmit, timer::Instant now);
   ~GatewayNode();
@@ -58,6 +68,8 @@ class GatewayNode {
   void deliver(unsigned worker, uint16_t interface, rte_mbuf* frame);
   // Turns of all workers until none finds anything to do. False when that does not end.
   bool poll(timer::Instant now);
+  // The credentials' files are these from now on; the trust is for the next plan.
+  std::shared_ptr<const tls::Trust> reload(const TrustFiles& files);
   timer::Instant next_deadline() const;
 
   unsigned workers() const { return static_cast<unsigned>(seats_.size()); }
@@ -76,6 +88,7 @@ class GatewayNode {
   Transmit transmit_;
   timer::Instant epoch_;
   gateway::Handoff handoff_;
+  const tls::CredentialFiles& files_;
   tls::CredentialSource credentials_;
   std::vector<std::unique_ptr<Seat>> seats_;
 };

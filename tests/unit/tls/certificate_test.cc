@@ -8,7 +8,6 @@
 #include <string>
 
 #include "fixtures.h"
-#include "tls/pem.h"
 
 namespace isthmus::tls::test {
 namespace {
@@ -113,90 +112,6 @@ TEST(Certificates, ClientThatExpectsNobodyRefusesEverybody) {
   peer.use(*ca().issue(good_leaf(httpbin_id())));
   converse(*ours, peer);
   EXPECT_EQ(ours->failure().failure, Failure::wrong_identity);
-}
-
-// A store that knows the CA's revocation list.
-std::shared_ptr<const CredentialStore> store_with(const std::string& list, std::string* error) {
-  const PemPair own = *ca().issue(good_leaf(httpbin_id()));
-  CredentialFiles files;
-  files.roots = {"roots", ca().root_pem() + other_ca().root_pem()};
-  files.pairs = {{{"cert", own.certificate}, {"key", own.key}}};
-  files.revoked = {"ca-crl.pem", list};
-  auto loaded = CredentialStore::load(files, {});
-  if (error != nullptr) *error = loaded.error.reason;
-  return loaded ? *loaded.value : nullptr;
-}
-
-TEST_P(BadPeers, ARevokedCertificateIsRefusedAndTheOthersOfItsAuthorityAreNot) {
-  const Role role = GetParam();  // ours
-  const PemPair good = *ca().issue(good_leaf(sleep_id()));
-  const PemPair bad = *ca().issue(good_leaf(sleep_id()));
-  const PemPair of_other_ca = *other_ca().issue(good_leaf(sleep_id()));
-  // Out of date: whom it names is denied all the same.
-  const auto credentials =
-      store_with(ca().revoke({bad.certificate}, kNow - std::chrono::days(9)), nullptr);
-  ASSERT_NE(credentials, nullptr);
-  for (const PemPair* pair : {&good, &bad, &of_other_ca}) {
-    HandshakePolicy policy;
-    policy.expected = {identities().intern(sleep_id())};
-    Handshake ours(role, credentials, credentials->find(httpbin_id()), policy, identities(), kNow);
-    OpensslPeer peer(role == Role::client ? Role::server : Role::client);
-    peer.use(*pair);
-    converse(ours, peer);
-    if (pair != &bad) {
-      EXPECT_EQ(ours.state(), HandshakeState::established);
-      continue;
-    }
-    EXPECT_STREQ(name_of(ours.failure().failure), "revoked");
-    peer.read();
-    EXPECT_STREQ(name_of(peer.alert_received()), "certificate_revoked");
-  }
-}
-
-// A certificate of another CA's key, which the CA issues: an intermediate.
-std::string issue_intermediate(const TestCa& root, const TestCa& below) {
-  std::string reason;
-  const X509Ptr certificate = std::move(read_certificates(below.root_pem(), 1, reason).at(0));
-  const X509Ptr issuer = std::move(read_certificates(root.root_pem(), 1, reason).at(0));
-  const KeyPtr key = read_key(root.key_pem(), reason);
-  EXPECT_EQ(X509_set_issuer_name(certificate.get(), X509_get_subject_name(issuer.get())), 1);
-  EXPECT_NE(X509_sign(certificate.get(), key.get(), EVP_sha256()), 0);
-  return write_certificate(certificate.get());
-}
-
-TEST_P(BadPeers, ARevokedIntermediateVouchesForNobody) {
-  const Role role = GetParam();  // ours
-  const TestCa below = *TestCa::make("intermediate", kNow - kHour, kNow + kHour);
-  const std::string intermediate = issue_intermediate(ca(), below);
-  PemPair pair = *below.issue(good_leaf(sleep_id()));
-  pair.certificate += intermediate;
-  for (const bool revoked : {false, true}) {
-    const std::vector<std::string> list =
-        revoked ? std::vector{intermediate} : std::vector<std::string>();
-    const auto credentials = store_with(ca().revoke(list, kNow), nullptr);
-    ASSERT_NE(credentials, nullptr);
-    HandshakePolicy policy;
-    policy.expected = {identities().intern(sleep_id())};
-    Handshake ours(role, credentials, credentials->find(httpbin_id()), policy, identities(), kNow);
-    OpensslPeer peer(role == Role::client ? Role::server : Role::client);
-    peer.use(pair);
-    converse(ours, peer);
-    EXPECT_STREQ(name_of(ours.failure().failure), revoked ? "revoked" : "none");
-    if (!revoked) continue;
-    peer.read();
-    EXPECT_STREQ(name_of(peer.alert_received()), "certificate_revoked");
-  }
-}
-
-TEST(Credentials, ARevocationListMustBeSignedByARoot) {
-  std::string error;
-  EXPECT_EQ(store_with("garbage", &error), nullptr);
-  EXPECT_EQ(error, "no revocation list in PEM form");
-  const TestCa stranger =
-      *TestCa::make("cluster.local", kNow - std::chrono::hours(1), kNow + std::chrono::hours(1));
-  EXPECT_EQ(store_with(stranger.revoke({}, kNow), &error), nullptr);
-  EXPECT_EQ(error, "a revocation list that none of the roots has signed");
-  EXPECT_NE(store_with(ca().revoke({}, kNow), &error), nullptr) << error;
 }
 
 TEST(Certificates, ValidityIsJudgedByTheInjectedTime) {
