@@ -5,6 +5,7 @@
 
 #include "nodes.h"
 #include "relay/pump.h"
+#include "tls/pem.h"
 
 namespace isthmus::hbone::test {
 namespace {
@@ -320,6 +321,67 @@ TEST(Hbone, CloseIfEndsConnectionsWithTheirTunnels) {
   pair.run();
   EXPECT_EQ(pair.service.failure.reason, Reason::mesh_rbac_denied);
   EXPECT_EQ(pair.server.count(Reason::mesh_rbac_denied), 1u);
+}
+
+// The trust after a reload whose list takes this certificate back.
+std::shared_ptr<const tls::Trust> trust_without(const Node& node) {
+  const auto pem = tls::write_certificate(node.credentials.current()->find(*node.own)->leaf());
+  tls::CredentialFiles files;
+  files.roots = {"roots", mesh_ca().root_pem()};
+  files.revoked = {"lists", mesh_ca().revoke({pem}, kNow)};
+  auto store = tls::CredentialStore::load(files, {});
+  EXPECT_TRUE(store);
+  return (*store.value)->trust();
+}
+
+unsigned review(Engine& engine) {
+  uint32_t next = 0;
+  unsigned places = 0;
+  while (const uint32_t looked = engine.review_peers(next, 64)) {
+    EXPECT_LE(looked, 64u);
+    places += looked;
+  }
+  return places;
+}
+
+TEST(Hbone, ReviewEndsConnectionsOfARevokedPeerInEitherRole) {
+  for (const bool as_server : {false, true}) {
+    Pair pair;
+    pair.open();
+    pair.run();
+    Node& ours = as_server ? pair.server : pair.client;
+    Node& peer = as_server ? pair.client : pair.server;
+    const auto unrelated = trust_without(ours);  // its own certificate is for others to judge
+    ours.hbone.set_trust(unrelated.get());
+    EXPECT_GT(review(ours.hbone), 0u);
+    pair.run();
+    EXPECT_FALSE(pair.opener.results[0].ear.aborted);
+    const auto trust = trust_without(peer);
+    ours.hbone.set_trust(trust.get());
+    review(ours.hbone);
+    pair.run();
+    EXPECT_TRUE(pair.opener.results[0].ear.aborted);
+    EXPECT_TRUE(pair.service.accepted[0].ear.aborted);
+    EXPECT_EQ(ours.count(Reason::tls_revoked), 1u);
+    const Tunnel& tunnel =
+        as_server ? *pair.service.accepted[0].tunnel : *pair.opener.results[0].tunnel;
+    EXPECT_EQ(tunnel.transport_ended_for(), stats::Refusal(Reason::tls_revoked));
+  }
+}
+
+TEST(Hbone, HandshakeThatBeganBeforeAReloadIsJudgedByItsTrust) {
+  for (const bool as_server : {false, true}) {
+    Pair pair;
+    // The handshakes go on by the credentials that they began with.
+    const auto trust = trust_without(as_server ? pair.client : pair.server);
+    Node& ours = as_server ? pair.server : pair.client;
+    ours.hbone.set_trust(trust.get());
+    pair.open();
+    pair.run();
+    EXPECT_EQ(pair.opener.results[0].tunnel, nullptr);
+    EXPECT_TRUE(pair.service.accepted.empty());
+    EXPECT_GE(ours.count(Reason::tls_revoked), 1u);
+  }
 }
 
 TEST(Hbone, TcpLegAndTunnelRelayEndToEnd) {
