@@ -56,6 +56,8 @@ gateway::WorkerConfig worker_config(const WorkerStack::Setting& setting) {
   config.quotas.flows = each.flows;
   config.quotas.pending_tunnels = each.pending_tunnels;
   config.quotas.bytes_in_flight = each.bytes_in_flight;
+  config.quotas.relayed = terminated;
+  config.quotas.transports = limits.tunnels;
   config.inbound_streams = terminated;
   config.tcp.max_connections = limits.tunnels + terminated;
   config.tcp.memory_budget = buffers / 4;

@@ -48,6 +48,7 @@ struct Server final : hbone::Service {
     if (tunnel.accept()) tunnel.observe(&ender);
   }
   void on_connect_cancelled(Tunnel& tunnel, relay::Cause) override { tunnel.release(); }
+  stats::Refusal on_proven(uint64_t) override { return {}; }
   void on_inbound_ended(uint64_t, const hbone::Failure&) override {}
   Ender ender;
 };

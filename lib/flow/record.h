@@ -32,6 +32,9 @@ enum class Kind : uint8_t {
 
 enum class State : uint8_t { opening, open, closing, closed };
 
+// What it has of the places that a worker shares out.
+enum class Holds : uint8_t { nothing, relayed, transport };
+
 // Text of bounded length without a heap: what does not fit is cut.
 template <unsigned Capacity>
 struct ShortText {
@@ -77,6 +80,7 @@ struct Record {
   capture::Class capture = capture::Class::drop;
   uint8_t tls_alert = 0;  // sent or received, when the tunnel failed by one
   bool through_waypoint = false;
+  Holds holds = Holds::nothing;
 };
 // Every live flow has one, and many are idle.
 static_assert(sizeof(Record) <= 240);

@@ -56,6 +56,9 @@ class Inbound final : private hbone::Service {
 
   void on_connect(hbone::Tunnel& tunnel, const hbone::Connect& connect) override;
   void on_connect_cancelled(hbone::Tunnel& tunnel, relay::Cause cause) override;
+  stats::Refusal on_proven(uint64_t cookie) override {
+    return context_.quotas.hold_transport(*reinterpret_cast<flow::Record*>(cookie));
+  }
   void on_inbound_ended(uint64_t cookie, const hbone::Failure& failure) override;
 
   // Connects to the pod that the CONNECT was decided for.

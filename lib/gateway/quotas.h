@@ -2,14 +2,14 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // What each workload may have of this worker, so that none of them can starve the others. A flow is
 // of the workload whose traffic was captured: the source of an outbound flow, the destination of an
-// inbound one.
+// inbound one. What comes by HBONE is of the client, too, who may go from workload to workload.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 #include "flow/record.h"
+#include "gateway/accounts.h"
 #include "packet/address.h"
 #include "packet/siphash.h"
 #include "relay/share.h"
@@ -23,21 +23,52 @@ struct QuotaLimits {
   uint32_t pending_tunnels = 0;  // asked for, not answered; inbound: the pod has not accepted yet
   uint64_t bytes_in_flight = 0;  // relayed bytes between its legs; its flows are read no further
   uint32_t workloads = 1024;     // at once: those beyond it share one account
+  // Places of the whole worker, shared out by Places; 0: whoever comes first has them.
+  uint32_t relayed = 0;
+  uint32_t transports = 0;
+};
+
+// Places that are shared out: nobody has more than three quarters of what the others leave. One who
+// is alone has three quarters of all, two have 3/7 each, and however many take what they can get,
+// there is some left for whoever comes next.
+class Places {
+ public:
+  explicit Places(uint32_t size) : size_(size) {}
+
+  // Of one that has so many now; at least 1: that there is none left is said elsewhere.
+  uint32_t limit(uint32_t has) const {
+    if (size_ == 0) return UINT32_MAX;
+    const uint32_t left = size_ - std::min(size_, taken_ - has);
+    return std::max(left - left / 4, 1U);
+  }
+  void take() { ++taken_; }
+  void give_back() { --taken_; }
+
+ private:
+  const uint32_t size_;
+  uint32_t taken_ = 0;
 };
 
 class Quotas {
  public:
-  struct Account {
+  // A client of HBONE, or what a workload has likewise.
+  struct Party {
     packet::IpAddress address;  // unspecified: of those that share
     uint32_t flows = 0;
+    uint32_t relayed = 0;     // of those: they end here, both legs
+    uint32_t transports = 0;  // HBONE connections whose client is known, and those to others
+    uint64_t refused = 0;     // since its first flow of those that are live
+    uint32_t next = 0;        // in its bucket, or of the free ones
+
+    bool idle() const { return flows == 0 && transports == 0; }
+  };
+  struct Account : Party {
     uint32_t pending_tunnels = 0;
     uint32_t held_syns = 0;
-    uint64_t refused = 0;  // since its first flow of those that are live
     relay::Share share;
-    uint32_t next = 0;  // in its bucket, or of the free ones
 
     bool unused() const {
-      return flows == 0 && pending_tunnels == 0 && held_syns == 0 && share.used() == 0;
+      return idle() && pending_tunnels == 0 && held_syns == 0 && share.used() == 0;
     }
   };
 
@@ -45,14 +76,21 @@ class Quotas {
   Quotas(const Quotas&) = delete;
   Quotas& operator=(const Quotas&) = delete;
 
-  // Counts a flow; release() when it is over. A reason, not counted, when its workload has enough.
+  // Counts a flow of its kind; release() when it is over. A reason, not counted, when its workload
+  // or client has enough.
   stats::Refusal admit(flow::Record& record);
   void release(flow::Record& record);
   // Of a flow that was admitted.
-  Account& of(const flow::Record& record) { return accounts_[record.account]; }
+  Account& of(const flow::Record& record) { return workloads_[record.account]; }
   // Likewise for a tunnel of such a flow.
   stats::Refusal begin_tunnel(Account& account);
   void end_tunnel(Account& account) { --account.pending_tunnels; }
+  // An HBONE connection that was admitted has a client who proved who it is. Those that have not
+  // cannot use up what is shared out: they make way (hbone::Engine). Until release().
+  stats::Refusal hold_transport(flow::Record& record);
+  // An HBONE connection of a workload to others: its account, for end_dial().
+  stats::Refusal begin_dial(const packet::IpAddress& workload, uint32_t& account);
+  void end_dial(uint32_t account);
   // SYNs of the workload that are held.
   uint32_t held_syns(const packet::IpAddress& workload) const;
 
@@ -61,30 +99,46 @@ class Quotas {
   bool resume() { return shares_.resume(kLookedAtPerTurn); }
 
   const QuotaLimits& limits() const { return limits_; }
+  // What one may have now.
+  uint32_t relayed_limit(const Party& party) const { return relayed_.limit(party.relayed); }
+  uint32_t transports_limit(const Party& party) const {
+    return transports_.limit(party.transports);
+  }
   // visit(const Account&) of each workload that has something. Linear in limits().workloads.
   template <typename Visitor>
   void for_each(Visitor&& visit) const {
-    for (uint32_t i = 0; i <= limits_.workloads; ++i) {
-      if (!accounts_[i].unused()) visit(accounts_[i]);
+    for (uint32_t i = 0; i <= workloads_.capacity(); ++i) {
+      if (!workloads_[i].unused()) visit(workloads_[i]);
+    }
+  }
+  // visit(const Party&), likewise of clients. Linear in limits().transports.
+  template <typename Visitor>
+  void for_each_client(Visitor&& visit) const {
+    for (uint32_t i = 0; i <= clients_.capacity(); ++i) {
+      if (!clients_[i].idle()) visit(clients_[i]);
     }
   }
 
  private:
-  static constexpr uint32_t kShared = 0;  // the account of those that found none; ends lists, too
   static constexpr unsigned kLookedAtPerTurn = 64;
+  struct Kind;
+  static const Kind kRelayed;
+  static const Kind kTransports;
 
-  uint32_t& bucket_of(const packet::IpAddress& address) {
-    return buckets_[packet::siphash(key_, address) & (buckets_.size() - 1)];
-  }
-  uint32_t find(const packet::IpAddress& address) const;
-  uint32_t find_or_take(const packet::IpAddress& address);
+  // Why the flow cannot have a place of the kind.
+  stats::Refusal objection(const flow::Record& record, const Kind& kind);
+  stats::Refusal hold(flow::Record& record, const Kind& kind);
+  // Null when it did not come by HBONE. It is there as long as the flow counts.
+  Party* client_of(const flow::Record& record);
+  template <typename Each>
+  static void settle(Accounts<Each>& accounts, uint32_t at);
 
   const QuotaLimits limits_;
-  const packet::SipKey key_;
+  Places relayed_;
+  Places transports_;
   relay::Shares shares_;
-  std::unique_ptr<Account[]> accounts_;
-  std::vector<uint32_t> buckets_;
-  uint32_t free_ = kShared;
+  Accounts<Account> workloads_;
+  Accounts<Party> clients_;
 };
 
 }  // namespace isthmus::gateway

@@ -500,14 +500,21 @@ void Worker::open_inbound_plaintext(Parsed& syn, const Arrival& arrival) {
               mesh::kNoIdentity, decision.destination_identity});
 }
 
-tcp::Connection* Worker::dial(const hbone::PoolKey& key, tcp::Handler& handler,
-                              timer::Duration connect_timeout, timer::Instant now) {
+hbone::Dialled Worker::dial(const hbone::PoolKey& key, tcp::Handler& handler,
+                            timer::Duration connect_timeout, timer::Instant now) {
   const uint16_t port = ports_.choose(key.source_address, key.destination);
-  if (port == 0) return nullptr;
+  if (port == 0) return {};
+  uint32_t account = 0;
+  if (const auto refused = quotas_.begin_dial(key.source_address, account)) {
+    return {.why = *refused};
+  }
   tcp::Options options;
   options.mtu = context_.mtu_to(key.destination.address);
   options.handshake_timeout = connect_timeout;
-  return tcp_.connect({key.source_address, port}, key.destination, &handler, options, now);
+  tcp::Connection* connection =
+      tcp_.connect({key.source_address, port}, key.destination, &handler, options, now);
+  if (connection == nullptr) quotas_.end_dial(account);
+  return {.connection = connection, .cookie = account};
 }
 
 void Worker::drain() {

@@ -124,8 +124,9 @@ class Worker final : private hbone::Dialer {
   void refresh_records();
 
  private:
-  tcp::Connection* dial(const hbone::PoolKey& key, tcp::Handler& handler,
-                        timer::Duration connect_timeout, timer::Instant now) override;
+  hbone::Dialled dial(const hbone::PoolKey& key, tcp::Handler& handler,
+                      timer::Duration connect_timeout, timer::Instant now) override;
+  void hung_up(uint64_t account) override { quotas_.end_dial(static_cast<uint32_t>(account)); }
 
   void take_plan();
   unsigned run_tasks();

@@ -81,6 +81,9 @@ class Service {
   virtual void on_connect(Tunnel& tunnel, const Connect& connect) = 0;
   // The peer gave up before it was answered: release() must follow, when the upstream is let go.
   virtual void on_connect_cancelled(Tunnel& tunnel, relay::Cause cause) = 0;
+  // The client of an accepted connection has proved who it is. A reason ends the connection, and is
+  // counted.
+  virtual stats::Refusal on_proven(uint64_t cookie) = 0;
   // An accepted connection has ended: in order (kind none), or by a failure, which is already
   // counted. Called exactly once for each accept() that returned true, after its last tunnel's end.
   virtual void on_inbound_ended(uint64_t cookie, const Failure& failure) = 0;

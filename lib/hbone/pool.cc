@@ -140,15 +140,15 @@ Transport* Pool::dial(Waiter& waiter) {
     return nullptr;
   }
   transport->start_client(waiter.key, waiter.workload);
-  tcp::Connection* connection =
+  const Dialled dialled =
       dialer_.dial(waiter.key, transport->handler(), options_.connect_timeout, engine_.now_);
-  if (connection == nullptr) {
+  if (dialled.connection == nullptr) {
     engine_.give_back(*transport);
-    engine_.parts_.reasons.count(Reason::hbone_no_route);
-    fail(waiter, {Kind::no_route, 0, false, Reason::hbone_no_route});
+    engine_.parts_.reasons.count(dialled.why);
+    fail(waiter, {Kind::no_route, 0, false, dialled.why});
     return nullptr;
   }
-  transport->attach(*connection);
+  transport->attach(*dialled.connection, dialled.cookie);
   ++engine_.stats_.dialled;
   Transport*& bucket = buckets_[hash(waiter.key) & (buckets_.size() - 1)];
   transport->bucket_next_ = std::exchange(bucket, transport);

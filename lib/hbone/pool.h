@@ -14,6 +14,7 @@
 #include "hbone/request.h"
 #include "hbone/tunnel.h"
 #include "packet/address.h"
+#include "stats/reason.h"
 #include "tcp/connection.h"
 #include "timer/time.h"
 #include "timer/wheel.h"
@@ -36,12 +37,21 @@ struct PoolKey {
   friend bool operator==(const PoolKey&, const PoolKey&) = default;
 };
 
-// Makes TCP connections for the pool: egress, path and source port are the gateway's business.
+struct Dialled {
+  tcp::Connection* connection = nullptr;              // null: it cannot be tried
+  uint64_t cookie = 0;                                // the dialer's: comes back in hung_up()
+  stats::Reason why = stats::Reason::hbone_no_route;  // it cannot; not counted
+};
+
+// Makes TCP connections for the pool: egress, path, source port and how many there may be are the
+// gateway's business.
 class Dialer {
  public:
-  // Starts to connect from key.source_address to key.destination. Null when it cannot be tried.
-  virtual tcp::Connection* dial(const PoolKey& key, tcp::Handler& handler,
-                                timer::Duration connect_timeout, timer::Instant now) = 0;
+  // Starts to connect from key.source_address to key.destination.
+  virtual Dialled dial(const PoolKey& key, tcp::Handler& handler, timer::Duration connect_timeout,
+                       timer::Instant now) = 0;
+  // The transport of a connection that was dialled is over; not called when the engine goes.
+  virtual void hung_up(uint64_t cookie) = 0;
 
  protected:
   ~Dialer() = default;
@@ -110,6 +120,7 @@ class Pool {
   // From transports: it takes requests now; it is gone.
   void on_open(Transport& transport);
   void on_dead(Transport& transport, const Failure& failure);
+  void on_gone(uint64_t cookie) { dialer_.hung_up(cookie); }
   // From the engine.
   void on_answer(Tunnel& tunnel);
   void on_reset(Tunnel& tunnel);

@@ -53,8 +53,9 @@ void Transport::start_server(tcp::Connection& connection, const Inbound& inbound
   arm();
 }
 
-void Transport::attach(tcp::Connection& connection) {
+void Transport::attach(tcp::Connection& connection, uint64_t cookie) {
   tcp_ = &connection;
+  cookie_ = cookie;
   connection.set_short_queue(true);
 }
 
@@ -226,6 +227,9 @@ void Transport::establish(const tls::HandshakeResult& result) {
   }
   behind.append(std::move(ciphertext_));
   ciphertext_ = std::move(behind);
+  if (role_ == h2::Role::server) {
+    if (const auto refused = service_->on_proven(cookie_)) return end(*refused);
+  }
   if (engine_->draining_) h2_->drain(engine_->now_);
   if (role_ == h2::Role::client) engine_->pool_->on_open(*this);
   engine_->mark_dirty(*this);
@@ -438,7 +442,8 @@ void Transport::finalize() {
   Service* service = service_;
   const uint64_t cookie = cookie_;
   engine_->give_back(*this);
-  if (service != nullptr) service->on_inbound_ended(cookie, failure);
+  if (service == nullptr) return engine_->pool_->on_gone(cookie);
+  service->on_inbound_ended(cookie, failure);
 }
 
 void Transport::reset() {

@@ -29,7 +29,7 @@ class Transport final : private tcp::Handler, private h2::Handler {
   void start_server(tcp::Connection& connection, const Inbound& inbound, Service& service);
   // attach() must follow.
   void start_client(const PoolKey& key, uint64_t workload);
-  void attach(tcp::Connection& connection);
+  void attach(tcp::Connection& connection, uint64_t cookie);
   tcp::Handler& handler() { return *this; }
 
   // Client: a request on a new stream. False when the transport takes none or buffers are short.

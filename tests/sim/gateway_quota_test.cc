@@ -34,6 +34,16 @@ class WorkloadQuota : public testing::TestWithParam<bool> {
     plan.user[0].bytes = plan.user[1].bytes = 100'000;
     return plan;
   }
+  // There until others have tried. Policy lets kA2 alone go to kB2.
+  static FlowPlan stays(Place client, Place server, timer::Duration start = {}) {
+    FlowPlan plan = flow(client, server, Fate::served, start);
+    for (auto& user : plan.user) {  // so that neither gateway has passed everything on
+      user.bytes = 1'000'000;
+      user.stall_at = 10'000;
+      user.stall_for = seconds(3);
+    }
+    return plan;
+  }
   // Two tunnels of a workload may wait at the gateway of this side, and do; the third is denied.
   // Another workload's, to a server of its choice, is served, and later one of the first's again.
   GatewayScenario third_of_two_tunnels(int side, Place other) const {
@@ -101,6 +111,96 @@ TEST_P(WorkloadQuota, TunnelsThatWaitForTheirAnswerAreBoundedAndOthersGoOn) {
   EXPECT_EQ(world.completed(), 2u);
   EXPECT_LT(world.waited(2), milliseconds(50)) << "nobody else was asked";
   ASSERT_EQ(refused(world, 0, Reason::gateway_workload_pending).size(), 1u);
+}
+
+TEST_P(WorkloadQuota, RelayedFlowsOfAPodLeaveRoomForOthers) {
+  GatewayScenario s = scenario(0, [](gateway::WorkerConfig& config) { config.quotas.relayed = 4; });
+  s.flows = {stays(kA2, kB1),
+             stays(kA2, kB1),
+             stays(kA2, kB2),
+             flow(kA2, kB2, Fate::denied, milliseconds(500)),
+             flow(kA2, kOutside, Fate::served, milliseconds(500)),  // translated
+             flow(kA1, kB1, Fate::served, milliseconds(500)),
+             flow(kA2, kB1, Fate::served, seconds(20))};
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 6u);
+  EXPECT_LT(world.waited(3), milliseconds(50)) << "nobody else was asked";
+  EXPECT_EQ(refused(world, 0, Reason::gateway_workload_relayed).size(), 1u);
+}
+
+TEST_P(WorkloadQuota, StreamsOfAClientToManyPodsLeaveRoomForOthers) {
+  GatewayScenario s = scenario(1, [](gateway::WorkerConfig& config) { config.quotas.relayed = 4; });
+  s.flows = {stays(kA2, kB1),
+             stays(kA2, kB1),
+             stays(kA2, kB2),
+             flow(kA2, kB2, Fate::denied, milliseconds(500)),
+             flow(kA1, kB1, Fate::served, milliseconds(500)),
+             flow(kA2, kB1, Fate::served, seconds(20))};
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 5u);
+  EXPECT_LT(world.waited(3), milliseconds(200));
+  const auto reports = refused(world, 1, Reason::gateway_client_relayed);
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_EQ(reports[0].http_status, 503);
+}
+
+TEST_P(WorkloadQuota, TransportsOfAClientToManyPodsLeaveRoomForOthers) {
+  GatewayScenario s = scenario(1, [](gateway::WorkerConfig& config) {
+    config.quotas.transports = 4;
+    config.hbone.max_streams = 1;  // each stream wants one
+  });
+  s.flows = {stays(kA2, kB1),
+             stays(kA2, kB1, milliseconds(300)),
+             stays(kA2, kB2, milliseconds(600)),
+             flow(kA2, kB2, Fate::denied, milliseconds(900)),
+             flow(kA1, kB1, Fate::served, milliseconds(900)),
+             flow(kA2, kB2, Fate::served, seconds(60))};
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 5u);
+  EXPECT_LT(world.waited(3), milliseconds(200));
+  EXPECT_EQ(refused(world, 1, Reason::gateway_client_transports).size(), 1u);
+}
+
+TEST_P(WorkloadQuota, TransportsOfManyClientsToAPodLeaveRoomForOthers) {
+  GatewayScenario s = scenario(1, [](gateway::WorkerConfig& config) {
+    config.quotas.transports = 4;
+    config.hbone.max_streams = 1;
+  });
+  s.flows = {stays(kA1, kB1),
+             stays(kA1, kB1, milliseconds(300)),
+             stays(kA2, kB1, milliseconds(600)),
+             flow(kA2, kB1, Fate::denied, milliseconds(900)),
+             flow(kA2, kB2, Fate::served, milliseconds(900)),
+             flow(kA2, kB1, Fate::served, seconds(60))};
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 5u);
+  EXPECT_EQ(refused(world, 1, Reason::gateway_workload_transports).size(), 1u);
+}
+
+TEST_P(WorkloadQuota, TransportsThatAPodDialsLeaveRoomForOthers) {
+  GatewayScenario s = scenario(0, nullptr);
+  s.tune = [made = 0](gateway::WorkerConfig& config) mutable {
+    if (made++ == 0) {
+      config.quotas.transports = 4;
+    } else {
+      config.hbone.max_streams = 1;
+    }
+  };
+  s.flows = {stays(kA2, kB1),
+             stays(kA2, kB1, milliseconds(300)),
+             stays(kA2, kB2, milliseconds(600)),
+             flow(kA2, kB2, Fate::denied, milliseconds(900)),
+             flow(kA1, kB1, Fate::served, milliseconds(900)),
+             flow(kA2, kB2, Fate::served, seconds(60))};
+  World world(s);
+  EXPECT_EQ(world.finish(), "");
+  EXPECT_EQ(world.completed(), 5u);
+  EXPECT_LT(world.waited(3), milliseconds(50)) << "nobody else was asked";
+  EXPECT_EQ(refused(world, 0, Reason::gateway_workload_transports).size(), 1u);
 }
 
 TEST_P(WorkloadQuota, HandshakesBeyondTheRateOfAWorkloadAreRefusedAndOthersGoOn) {

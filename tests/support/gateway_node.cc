@@ -110,6 +110,8 @@ gateway::WorkerConfig small_config(const GatewayOptions& options, unsigned index
   config.nat.key = key();
   config.outbound.flows = 256;
   config.inbound_streams = 256;
+  config.quotas.relayed = config.hbone.tunnels;
+  config.quotas.transports = kTransports;
   config.secrets = {key(), key(), key(), key()};
   config.random = key();
   if (options.tune) options.tune(config);
@@ -312,7 +314,11 @@ std::string GatewayNode::leftovers() {
     expect(i, "keys", seats_[i]->records.keys().in_use());
     w.quotas().for_each([&](const auto& account) {
       expect(i, "of what a workload has",
-             account.flows + account.pending_tunnels + account.held_syns + account.share.used());
+             account.flows + account.relayed + account.transports + account.pending_tunnels +
+                 account.held_syns + account.share.used());
+    });
+    w.quotas().for_each_client([&](const auto& client) {
+      expect(i, "of what a client has", client.flows + client.relayed + client.transports);
     });
     expect(i, "received frames", seats_[i]->received.size());
   }

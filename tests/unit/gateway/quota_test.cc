@@ -113,6 +113,133 @@ TEST_F(Quota, WhoWasAcceptedEarlyIsResetWhenTooManyTunnelsWait) {
   EXPECT_EQ(count(Reason::gateway_workload_pending), 1u);
 }
 
+TEST_F(Quota, RelayedFlowsOfAPodLeaveRoomForOthersAndForTranslatedOnes) {
+  make({.tune = [](WorkerConfig& config) { config.quotas.relayed = 4; }});
+  for (const char* from : {"10.1.0.1:40000", "10.1.0.1:40001", "10.1.0.1:40002"}) {
+    put(kPod, syn(from, "10.3.0.1:80"));
+  }
+  EXPECT_EQ(out().tcp().destination_port.get(), 15008);
+  EXPECT_TRUE(nothing_out());
+  put(kPod, syn("10.1.0.1:40003", "10.3.0.1:80"));
+  expect_refused(Reason::gateway_workload_relayed);
+  put(kPod, syn("10.1.0.1:40004", "10.9.0.1:80"));
+  EXPECT_EQ(out().tcp().flags, Tcp::kSyn);
+  put(kNode, others_syn("10.3.0.1:80"));
+  EXPECT_EQ(out().tcp().destination_port.get(), 15008);
+}
+
+TEST_F(Quota, WhoHasNotProvedWhoItIsTakesNothingFromAWorkloadOrClient) {
+  make({.tune = [](WorkerConfig& config) { config.quotas.transports = 2; }});
+  for (const char* from : {"10.3.0.1:1", "10.3.0.1:2", "10.3.0.1:3", "10.3.0.1:4"}) {
+    put(kNode, geneve(1000, inner(syn(from, "10.2.0.1:15008"))));
+    EXPECT_EQ(out().tcp().flags, Tcp::kSyn | Tcp::kAck);
+  }
+  EXPECT_EQ(gateway_->worker().hbone().transports(), 4u);
+  gateway_->worker().quotas().for_each_client([](const auto& client) {
+    EXPECT_EQ(client.flows, 4u);
+    EXPECT_EQ(client.transports, 0u);
+  });
+}
+
+TEST(Places, NobodyHasMoreThanThreeQuartersOfWhatTheOthersLeave) {
+  constexpr uint32_t kSize = 7000;
+  for (const uint32_t many : {1u, 2u, 5u, 50u}) {
+    Places places(kSize);
+    std::vector<uint32_t> has(many);
+    uint32_t taken = 0;
+    for (bool more = true; more;) {
+      more = false;
+      for (uint32_t& mine : has) {
+        if (mine >= places.limit(mine)) continue;
+        places.take();
+        ++mine;
+        ++taken;
+        more = true;
+      }
+    }
+    const double fair = 3.0 * kSize / (1 + 3 * many);
+    for (const uint32_t mine : has) EXPECT_NEAR(mine, fair, 2) << many;
+    EXPECT_LT(taken, kSize) << many;
+    EXPECT_GE(places.limit(0), (kSize - taken) * 3 / 4) << many << ": of whoever comes next";
+  }
+}
+
+TEST(Places, WhoComesWhenThereIsNothingLeftIsNotBlamed) {
+  Places places(2);
+  places.take();
+  places.take();
+  EXPECT_EQ(places.limit(0), 1u);
+}
+
+// The client's connections are to a pod each, and each carries many streams.
+TEST(Quotas, AClientOfManyWorkloadsIsBoundedAsOneAndItsPlacesComeBack) {
+  Quotas quotas({.relayed = 8, .transports = 8}, {1, 2});
+  const auto inbound = [](flow::Kind kind, const char* from, const std::string& to) {
+    flow::Record record;
+    record.kind = kind;
+    record.capture = capture::Class::inbound_hbone_15008;
+    record.client = {test::at(from), test::at(to + ":15008")};
+    return record;
+  };
+  const char* greedy = "10.3.0.1:1";
+  std::vector<flow::Record> records;
+  for (unsigned i = 1; i <= 6; ++i) {
+    for (const auto kind : {flow::Kind::tunnel, flow::Kind::inbound_stream}) {
+      auto& record = records.emplace_back(inbound(kind, greedy, "10.2.0." + std::to_string(i)));
+      ASSERT_FALSE(quotas.admit(record)) << i;
+      if (kind == flow::Kind::tunnel) {
+        ASSERT_FALSE(quotas.hold_transport(record)) << i;
+      }
+    }
+  }
+  auto refused = inbound(flow::Kind::inbound_stream, greedy, "10.2.0.9");
+  EXPECT_EQ(*quotas.admit(refused), Reason::gateway_client_relayed);
+  refused = inbound(flow::Kind::tunnel, greedy, "10.2.0.9");
+  EXPECT_EQ(*quotas.admit(refused), Reason::gateway_client_transports);
+  quotas.release(refused);  // which has nothing
+  for (const auto kind : {flow::Kind::tunnel, flow::Kind::inbound_stream}) {
+    auto& record = records.emplace_back(inbound(kind, "10.3.0.2:1", "10.2.0.1"));
+    EXPECT_FALSE(quotas.admit(record));
+    if (kind == flow::Kind::tunnel) {
+      EXPECT_FALSE(quotas.hold_transport(record));
+    }
+  }
+  // Admitted together, one proves who it is when the places are gone.
+  quotas.release(records[0]);
+  flow::Record late[] = {inbound(flow::Kind::tunnel, greedy, "10.2.0.7"),
+                         inbound(flow::Kind::tunnel, greedy, "10.2.0.8")};
+  unsigned proven = 0;
+  for (auto& record : late) EXPECT_FALSE(quotas.admit(record));
+  for (auto& record : late) proven += quotas.hold_transport(record) ? 0 : 1;
+  EXPECT_LT(proven, 2u);
+  for (auto& record : late) quotas.release(record);
+  for (auto& record : records) quotas.release(record);
+  unsigned left = 0;
+  quotas.for_each([&](const auto&) { ++left; });
+  quotas.for_each_client([&](const auto&) { ++left; });
+  EXPECT_EQ(left, 0u);
+  EXPECT_EQ(quotas.relayed_limit({}), 6u) << "of 8";
+  EXPECT_EQ(quotas.transports_limit({}), 6u) << "of 8";
+}
+
+// Its connections to others outlive its flows, in the pool.
+TEST(Quotas, AnAccountIsKeptForWhatTheWorkloadDialled) {
+  Quotas quotas({.workloads = 1, .transports = 4}, {1, 2});
+  const packet::IpAddress pod = test::ip("10.1.0.1");
+  uint32_t account = 0;
+  for (unsigned i = 0; i < 3; ++i) ASSERT_FALSE(quotas.begin_dial(pod, account));
+  flow::Record record;
+  record.kind = flow::Kind::outbound_hbone;
+  record.capture = capture::Class::outbound_15001;
+  record.client.source = {pod, 1};
+  EXPECT_FALSE(quotas.admit(record));
+  quotas.release(record);
+  uint32_t none = 0;
+  EXPECT_EQ(*quotas.begin_dial(pod, none), Reason::gateway_workload_transports);
+  for (unsigned i = 0; i < 3; ++i) quotas.end_dial(account);
+  quotas.for_each([](const auto& left) { ADD_FAILURE() << left.address.to_string(); });
+}
+
 TEST(Quotas, WorkloadsBeyondTheTableShareAnAccount) {
   Quotas quotas({.flows = 2, .workloads = 2}, {1, 2});
   flow::Record records[6];

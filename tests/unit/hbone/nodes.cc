@@ -116,12 +116,13 @@ void Node::transmit(rte_mbuf* packet, uint32_t) {
   out.push_back(packet);
 }
 
-tcp::Connection* Node::dial(const PoolKey& key, tcp::Handler& handler,
-                            timer::Duration connect_timeout, timer::Instant at) {
-  if (no_route) return nullptr;
+Dialled Node::dial(const PoolKey& key, tcp::Handler& handler, timer::Duration connect_timeout,
+                   timer::Instant at) {
+  if (no_route) return {};
   tcp::Options options;
   options.handshake_timeout = connect_timeout;
-  return tcp.connect({key.source_address, next_port++}, key.destination, &handler, options, at);
+  return {.connection = tcp.connect({key.source_address, next_port++}, key.destination, &handler,
+                                    options, at)};
 }
 
 void Node::receive(rte_mbuf* packet, timer::Instant at) {

@@ -68,8 +68,9 @@ class Node final : public tcp::Output, public Dialer {
   ~Node();
 
   void transmit(rte_mbuf* packet, uint32_t path) override;
-  tcp::Connection* dial(const PoolKey& key, tcp::Handler& handler, timer::Duration connect_timeout,
-                        timer::Instant now) override;
+  Dialled dial(const PoolKey& key, tcp::Handler& handler, timer::Duration connect_timeout,
+               timer::Instant now) override;
+  void hung_up(uint64_t) override { ++hung_up_times; }
   void receive(rte_mbuf* packet, timer::Instant now);
   void round(timer::Instant now, tls::WallTime wall);
   // Publishes a credential that is valid until then.
@@ -91,6 +92,7 @@ class Node final : public tcp::Output, public Dialer {
   Service* service = nullptr;  // accepts connections to 15008 when set
   uint16_t next_port = 40'000;
   bool no_route = false;
+  unsigned hung_up_times = 0;
   timer::Instant now;
 };
 
@@ -108,9 +110,11 @@ struct TestService final : Service {
 
   void on_connect(Tunnel& tunnel, const Connect& connect) override;
   void on_connect_cancelled(Tunnel& tunnel, relay::Cause cause) override;
+  stats::Refusal on_proven(uint64_t) override { return objection; }
   void on_inbound_ended(uint64_t cookie, const Failure& failure) override;
 
-  uint16_t answer = 200;  // 0: later
+  uint16_t answer = 200;     // 0: later
+  stats::Refusal objection;  // to whoever has proved who it is
   std::deque<Accepted> accepted;
   unsigned ended = 0;
   Failure failure;

@@ -138,6 +138,23 @@ TEST(Peers, HandshakesBeyondTheRateOfTheirWorkloadAreRefused) {
   EXPECT_TRUE(third.secure());
 }
 
+TEST(Peers, WhomTheOwnerObjectsToIsToldSoOnceItHasProvedWhoItIs) {
+  Pair pair;
+  pair.service.objection = Reason::gateway_client_transports;
+  const size_t asked = pair.open();
+  pair.run();
+  EXPECT_NE(pair.opener.results[asked].failure.kind, Failure::Kind::none);
+  EXPECT_EQ(pair.opener.results[asked].tunnel, nullptr);
+  EXPECT_TRUE(pair.service.accepted.empty());
+  EXPECT_GE(pair.service.ended, 1u);
+  EXPECT_EQ(pair.service.failure.reason, Reason::gateway_client_transports);
+  EXPECT_EQ(pair.server.count(Reason::gateway_client_transports), pair.service.ended);
+  pair.pass(std::chrono::seconds(10));
+  EXPECT_EQ(pair.server.hbone.transports(), 0u);
+  EXPECT_EQ(pair.client.hbone.transports(), 0u);
+  EXPECT_EQ(pair.client.hung_up_times, pair.client.hbone.stats().dialled);
+}
+
 // Connections to 15008 that say nothing, or begin a handshake and leave it at that.
 class Strangers : public testing::Test {
  protected:
