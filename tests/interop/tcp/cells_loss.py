@@ -80,7 +80,7 @@ def marked(peer: Peer, *, direction: str) -> str:
         # Without an answer to the marks the window would have grown to the queue's end.
         told = f"cwnd {outcome.ours['cwnd']}, {outcome.ours['rtt']} us"
         check(outcome.ours["rtt"] < 50_000, f"{outcome.ours['rtt']} us: the marks are not heard")
-    # Who took every mark for a loss of all would have a segment a round trip, a seventh. More is not
+    # Who took every mark for a loss of all would have a segment a round trip, a seventh. No more is
     # asked for: where others have the processors, marks come late and the link waits.
     check(outcome.size * 8 / outcome.seconds > 0.3 * 80e6, f"{outcome}")
     return f"{outcome}; {marks} marks, {told}"
