@@ -133,25 +133,36 @@ struct SegmentCost {
   double acks = 0;     // for each segment
 };
 
-// `segments` segments of `bytes`, each on another connection than the one before, 32 at a time.
-SegmentCost measure_segments(const packet::Pools& pools, unsigned connections, uint32_t bytes,
+// Who sends how. in_burst: segments of each connection in a burst of 32, as of senders that have
+// more to say than one; 1: each segment of it is on another connection.
+struct Load {
+  unsigned connections;
+  unsigned in_burst = 1;
+};
+
+// `segments` segments of `bytes`, 32 at a time.
+SegmentCost measure_segments(const packet::Pools& pools, const Load& load, uint32_t bytes,
                              unsigned segments, size_t ahead = kAhead) {
+  const unsigned connections = load.connections;
   Rig rig(pools, connections);
   Sink source;
   Sink sink;
   rig.server.listen(&sink);
   const std::vector<Connection*> made = connect_all(rig, connections, source);
-  const unsigned at_once = std::min(connections, kBurst);
+  const unsigned at_once = std::min(connections, kBurst / load.in_burst);
   Meter sending;
   size_t next = 0;
   const auto round = [&] {
     std::array<packet::Chain, kBurst> chains;
     for (auto& chain : chains) chain = payload(pools, bytes);
     uint64_t cycles = 0;
+    const size_t first = next;
     for (unsigned i = 0; i < kBurst;) {
+      const bool again = i != 0 && load.in_burst != 1;
+      if (again) next = first;
       const uint64_t start = rte_rdtsc();
       for (unsigned j = 0; j < at_once; ++j, ++i) {
-        in_turn(made, next, ahead).send(std::move(chains[i]));
+        in_turn(made, next, again ? kUnasked : ahead).send(std::move(chains[i]));
       }
       rig.client.flush();
       cycles += rte_rdtsc() - start;
@@ -190,27 +201,26 @@ SegmentCost measure_segments(const packet::Pools& pools, unsigned connections, u
   return cost;
 }
 
-void print_segments(const packet::Pools& pools, uint32_t bytes,
-                    const std::vector<unsigned>& counts) {
+void print_segments(const packet::Pools& pools, uint32_t bytes, const std::vector<Load>& loads) {
   double first[2] = {};
-  for (const unsigned connections : counts) {
-    const SegmentCost cost = measure_segments(pools, connections, bytes, 400'000);
+  for (const Load& load : loads) {
+    const SegmentCost cost = measure_segments(pools, load, bytes, 400'000);
     if (first[0] == 0) {
       first[0] = cost.received;
       first[1] = cost.sent;
     }
     printf(
-        "  %7u  %6u %9.0f (%3.0f + %3.0f + %3.0f) %5.2fx %9.0f (%3.0f + %3.0f) %5.2fx %8.0f "
+        "  %7u  %6u  %6u %9.0f (%3.0f + %3.0f + %3.0f) %5.2fx %9.0f (%3.0f + %3.0f) %5.2fx %8.0f "
         "%6.2f\n",
-        bytes, connections, cost.received, cost.parse, cost.input, cost.flush,
-        cost.received / first[0], cost.sent, cost.queue, cost.sent - cost.queue,
-        cost.sent / first[1], cost.freeing, cost.acks);
+        bytes, load.connections, load.connections == 1 ? kBurst : load.in_burst, cost.received,
+        cost.parse, cost.input, cost.flush, cost.received / first[0], cost.sent, cost.queue,
+        cost.sent - cost.queue, cost.sent / first[1], cost.freeing, cost.acks);
     fflush(stdout);
   }
 }
 
 void print_unasked(const packet::Pools& pools, unsigned connections) {
-  const SegmentCost cost = measure_segments(pools, connections, 1448, 400'000, kUnasked);
+  const SegmentCost cost = measure_segments(pools, {connections}, 1448, 400'000, kUnasked);
   printf(
       "  %u connections of which none is asked for ahead, as the gateway sends: %.0f cycles a "
       "segment sent (%.0f + %.0f)\n",
@@ -357,16 +367,18 @@ void run(const std::vector<unsigned>& counts) {
       "Cycles for each segment; in brackets parse + input + flush, and send + its ACKs. Growth is "
       "from one connection; the\n"
       "sender asks memory for each connection some places ahead.\n"
-      "    bytes connections received (target 350)   growth  sent (target 400)   growth  "
+      "    bytes connections in burst received (target 350) growth  sent (target 400)   growth  "
       "tx free   ACKs");
-  // One has an ACK for 32 segments; 32 have one for each, as the many have.
-  const std::vector<unsigned> all = {1, kBurst, 10'000, 100'000};
-  print_segments(pools, 1448, counts.empty() ? all : counts);
+  std::vector<Load> loads;
+  for (const unsigned count : counts) loads.push_back({count});
+  // One has an ACK for 32 segments; 32 have one for each, as the many have that send one each.
+  if (counts.empty()) loads = {{1}, {kBurst}, {10'000}, {100'000}, {10'000, 8}, {100'000, 8}};
+  print_segments(pools, 1448, loads);
   for (const unsigned connections : counts.empty() ? std::vector<unsigned>{10'000} : counts) {
     print_unasked(pools, connections);
   }
   if (!counts.empty()) return;
-  print_segments(pools, 44 * 1448, all);
+  print_segments(pools, 44 * 1448, {{1}, {kBurst}, {10'000}, {100'000}});
   print_transactions(pools, 10'000);
   print_connections(pools);
 }
