@@ -370,6 +370,7 @@ void run(const std::vector<unsigned>& counts) {
       "    bytes connections in burst received (target 350) growth  sent (target 400)   growth  "
       "tx free   ACKs");
   std::vector<Load> loads;
+  loads.reserve(counts.size());
   for (const unsigned count : counts) loads.push_back({count});
   // One has an ACK for 32 segments; 32 have one for each, as the many have that send one each.
   if (counts.empty()) loads = {{1}, {kBurst}, {10'000}, {100'000}, {10'000, 8}, {100'000, 8}};
