@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.e2e import plan
 from tests.interop.cases import expect, expect_equal
-from tests.interop.node import POD, Node
+from tests.interop.node import PEER, POD, Node
 from tests.interop.peer import Peer, accepted
 
 APP = 8080
@@ -95,4 +95,24 @@ def unknown(node: Node) -> None:
     expect("no such connection" in node.gateway.ask("show tcp 4000000000"), "something was shown")
 
 
-CASES = (as_the_kernel_has_it, found_by_state, why_it_waits, unknown)
+def shares(node: Node) -> None:
+    """show limits has what pod and client hold, and nothing once they have let go."""
+    def held(*parts: str) -> list[tuple[Any, ...]]:
+        rows = node.gateway.ask_json("show limits")
+        return sorted(tuple(row[part] for part in ("as", *parts)) for row in rows
+                      if row["address"] in {POD.address, PEER.address})
+
+    _wait(lambda: held() == [])
+    with node.listen(APP) as listener, Peer(node) as peer:
+        peer.open(1, APP)
+        peer.open(3, APP)
+        with accepted(listener), accepted(listener):
+            expect_equal(held("address", "relayed", "tunnels"),
+                         [("client", PEER.address, 2, 1), ("workload", POD.address, 2, 1)], "held")
+            text = node.gateway.ask("show limits")
+            expect("RELAYED LIMIT" in text and "TUNNELS LIMIT" in text, text)
+    _wait(lambda: held() == [])
+    expect_equal(held(), [], "when both are gone")
+
+
+CASES = (as_the_kernel_has_it, found_by_state, why_it_waits, unknown, shares)
