@@ -2,9 +2,8 @@
 // SPDX-FileCopyrightText: Isthmus authors
 // What a new plan means for flows that were opened under an earlier one: a policy may deny them
 // now, a pod may be gone, an address may have another identity, a peer's certificate may have been
-// taken back. Each turn looks at a few flows, so
-// that a reload delays nobody; connections that the pool shares are few and are looked at in one
-// go.
+// taken back. Each turn looks at a few, so that a reload delays nobody; connections that the pool
+// shares are few and are looked at in one go.
 #pragma once
 
 #include <cstdint>

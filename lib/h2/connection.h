@@ -33,7 +33,8 @@ struct Options {
   uint32_t largest_window = 4u << 20;
   // Bytes that a stream takes before DATA goes out; fewer when the worker's budget is used up.
   uint32_t send_queue = 256u << 10;
-  uint16_t non_connect_status = 404;                            // Istio 1.18: 404; today's: 400
+  uint16_t non_connect_status = 404;  // Istio 1.18: 404; today's: 400
+
   timer::Duration settings_timeout = std::chrono::seconds(10);  // SETTINGS to its ACK
   timer::Duration ping_after = std::chrono::seconds(10);    // silence before a PING; zero: never
   timer::Duration ping_timeout = std::chrono::seconds(20);  // PING to any frame
