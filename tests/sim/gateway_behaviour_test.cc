@@ -47,13 +47,8 @@ class Promise : public testing::TestWithParam<Shape> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Promise,
-                         testing::Values(Shape{1, false}, Shape{2, false}, Shape{1, true},
-                                         Shape{2, true}),
-                         [](const auto& info) {
-                           return std::string(info.param.kernel ? "OneArmed" : "PodUnderlay") +
-                                  (info.param.workers == 1 ? "1" : "2");
-                         });
+INSTANTIATE_TEST_SUITE_P(Shapes, Promise, testing::ValuesIn(kShapes),
+                         shape_name<testing::TestParamInfo<Shape>>);
 
 TEST_P(Promise, BytesBothWaysThroughTheTunnelAreRecorded) {
   GatewayScenario s = scenario();

@@ -54,6 +54,9 @@ class WorkloadQuota : public testing::TestWithParam<bool> {
                flow(kA1, kB1, Fate::served, seconds(20))};
     return s;
   }
+  // Nobody else was asked.
+  static constexpr timer::Duration kAtOnce = milliseconds(50);
+
   // The reports of the flows that the gateway refused for the reason.
   static std::vector<flow::Report> refused(World& world, int side, Reason reason) {
     std::vector<flow::Report> found;
@@ -62,6 +65,16 @@ class WorkloadQuota : public testing::TestWithParam<bool> {
     }
     EXPECT_EQ(world.gateway(side).count(reason), found.size());
     return found;
+  }
+  // One flow of them is refused by this side's gateway, and told so soon; all others end well.
+  static flow::Report only_refused(World& world, size_t flow, timer::Duration soon, int side,
+                                   Reason reason) {
+    EXPECT_EQ(world.finish(), "");
+    EXPECT_EQ(world.completed(), world.flows() - 1);
+    EXPECT_LT(world.waited(flow), soon);
+    const auto reports = refused(world, side, reason);
+    EXPECT_EQ(reports.size(), 1u);
+    return reports.empty() ? flow::Report() : reports.front();
   }
 };
 
@@ -82,14 +95,11 @@ TEST_P(WorkloadQuota, StreamsBeyondTheFlowsOfAWorkloadGet503AndOthersGoOn) {
     s.flows[i].user[1].stall_for = seconds(3);
   }
   World world(s);
-  EXPECT_EQ(world.finish(), "");
-  EXPECT_EQ(world.completed(), 4u);
-  EXPECT_LT(world.waited(2), milliseconds(200));
-  const auto reports = refused(world, 1, Reason::gateway_workload_flows);
-  ASSERT_EQ(reports.size(), 1u);
-  EXPECT_EQ(reports[0].http_status, 503);
-  EXPECT_EQ(reports[0].peer, "spiffe://cluster.local/ns/default/sa/a1");
-  EXPECT_TRUE(reports[0].has_authority());
+  const flow::Report report =
+      only_refused(world, 2, milliseconds(200), 1, Reason::gateway_workload_flows);
+  EXPECT_EQ(report.http_status, 503);
+  EXPECT_EQ(report.peer, "spiffe://cluster.local/ns/default/sa/a1");
+  EXPECT_TRUE(report.has_authority());
   const auto told = refused(world, 0, Reason::hbone_refused_by_peer);
   ASSERT_EQ(told.size(), 1u);
   EXPECT_EQ(told[0].http_status, 503);
@@ -123,10 +133,7 @@ TEST_P(WorkloadQuota, RelayedFlowsOfAPodLeaveRoomForOthers) {
              flow(kA1, kB1, Fate::served, milliseconds(500)),
              flow(kA2, kB1, Fate::served, seconds(20))};
   World world(s);
-  EXPECT_EQ(world.finish(), "");
-  EXPECT_EQ(world.completed(), 6u);
-  EXPECT_LT(world.waited(3), milliseconds(50)) << "nobody else was asked";
-  EXPECT_EQ(refused(world, 0, Reason::gateway_workload_relayed).size(), 1u);
+  only_refused(world, 3, kAtOnce, 0, Reason::gateway_workload_relayed);
 }
 
 TEST_P(WorkloadQuota, StreamsOfAClientToManyPodsLeaveRoomForOthers) {
@@ -138,12 +145,9 @@ TEST_P(WorkloadQuota, StreamsOfAClientToManyPodsLeaveRoomForOthers) {
              flow(kA1, kB1, Fate::served, milliseconds(500)),
              flow(kA2, kB1, Fate::served, seconds(20))};
   World world(s);
-  EXPECT_EQ(world.finish(), "");
-  EXPECT_EQ(world.completed(), 5u);
-  EXPECT_LT(world.waited(3), milliseconds(200));
-  const auto reports = refused(world, 1, Reason::gateway_client_relayed);
-  ASSERT_EQ(reports.size(), 1u);
-  EXPECT_EQ(reports[0].http_status, 503);
+  const flow::Report report =
+      only_refused(world, 3, milliseconds(200), 1, Reason::gateway_client_relayed);
+  EXPECT_EQ(report.http_status, 503);
 }
 
 TEST_P(WorkloadQuota, TransportsOfAClientToManyPodsLeaveRoomForOthers) {
@@ -158,10 +162,7 @@ TEST_P(WorkloadQuota, TransportsOfAClientToManyPodsLeaveRoomForOthers) {
              flow(kA1, kB1, Fate::served, milliseconds(900)),
              flow(kA2, kB2, Fate::served, seconds(60))};
   World world(s);
-  EXPECT_EQ(world.finish(), "");
-  EXPECT_EQ(world.completed(), 5u);
-  EXPECT_LT(world.waited(3), milliseconds(200));
-  EXPECT_EQ(refused(world, 1, Reason::gateway_client_transports).size(), 1u);
+  only_refused(world, 3, milliseconds(200), 1, Reason::gateway_client_transports);
 }
 
 TEST_P(WorkloadQuota, TransportsOfManyClientsToAPodLeaveRoomForOthers) {
@@ -176,9 +177,7 @@ TEST_P(WorkloadQuota, TransportsOfManyClientsToAPodLeaveRoomForOthers) {
              flow(kA2, kB2, Fate::served, milliseconds(900)),
              flow(kA2, kB1, Fate::served, seconds(60))};
   World world(s);
-  EXPECT_EQ(world.finish(), "");
-  EXPECT_EQ(world.completed(), 5u);
-  EXPECT_EQ(refused(world, 1, Reason::gateway_workload_transports).size(), 1u);
+  only_refused(world, 3, milliseconds(200), 1, Reason::gateway_workload_transports);
 }
 
 TEST_P(WorkloadQuota, TransportsThatAPodDialsLeaveRoomForOthers) {
@@ -197,10 +196,7 @@ TEST_P(WorkloadQuota, TransportsThatAPodDialsLeaveRoomForOthers) {
              flow(kA1, kB1, Fate::served, milliseconds(900)),
              flow(kA2, kB2, Fate::served, seconds(60))};
   World world(s);
-  EXPECT_EQ(world.finish(), "");
-  EXPECT_EQ(world.completed(), 5u);
-  EXPECT_LT(world.waited(3), milliseconds(50)) << "nobody else was asked";
-  EXPECT_EQ(refused(world, 0, Reason::gateway_workload_transports).size(), 1u);
+  only_refused(world, 3, kAtOnce, 0, Reason::gateway_workload_transports);
 }
 
 TEST_P(WorkloadQuota, HandshakesBeyondTheRateOfAWorkloadAreRefusedAndOthersGoOn) {

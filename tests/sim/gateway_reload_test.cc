@@ -69,13 +69,8 @@ class Reload : public testing::TestWithParam<Shape> {
   std::unique_ptr<World> world_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Reload,
-                         testing::Values(Shape{1, false}, Shape{2, false}, Shape{1, true},
-                                         Shape{2, true}),
-                         [](const auto& info) {
-                           return std::string(info.param.kernel ? "OneArmed" : "PodUnderlay") +
-                                  (info.param.workers == 1 ? "1" : "2");
-                         });
+INSTANTIATE_TEST_SUITE_P(Shapes, Reload, testing::ValuesIn(kShapes),
+                         shape_name<testing::TestParamInfo<Shape>>);
 
 TEST_P(Reload, OfTheSameMeshEndsNothing) {
   open({{kA1, kB1}, {kOutside, kB1}, {kA1, kOutside}, {kA1, kA2}});
@@ -154,13 +149,8 @@ class Revoked : public Reload {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Revoked,
-                         testing::Values(Shape{1, false}, Shape{2, false}, Shape{1, true},
-                                         Shape{2, true}),
-                         [](const auto& info) {
-                           return std::string(info.param.kernel ? "OneArmed" : "PodUnderlay") +
-                                  (info.param.workers == 1 ? "1" : "2");
-                         });
+INSTANTIATE_TEST_SUITE_P(Shapes, Revoked, testing::ValuesIn(kShapes),
+                         shape_name<testing::TestParamInfo<Shape>>);
 
 TEST_P(Revoked, NothingThatIsShownEndsNothing) {
   open_all();

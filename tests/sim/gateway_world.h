@@ -53,6 +53,13 @@ struct Shape {
   unsigned workers;  // of each gateway
   bool kernel;
 };
+inline constexpr Shape kShapes[] = {{1, false}, {2, false}, {1, true}, {2, true}};
+// For gtest's names.
+template <typename Info>
+std::string shape_name(const Info& info) {
+  return std::string(info.param.kernel ? "OneArmed" : "PodUnderlay") +
+         (info.param.workers == 1 ? "1" : "2");
+}
 
 struct GatewayScenario {
   uint64_t seed = 1;

@@ -16,6 +16,14 @@ Bytes pattern(size_t size, uint8_t start = 0) {
   return bytes;
 }
 
+// So many times what each has to say to the other.
+void exchange(End& client, End& server, int times) {
+  for (int i = 0; i < times; ++i) {
+    server.input(client.output());
+    client.input(server.output());
+  }
+}
+
 class Seeded : public testing::TestWithParam<uint64_t> {
  protected:
   void SetUp() override { before_ = isthmus::test::mbufs_in_use(); }
@@ -131,12 +139,7 @@ TEST(Tunnel, TheBudgetCountsWhatBuffersTakeNotWhatIsInThem) {
   shared.receive_budget = 200'000;
   End client(client_options());
   End server(server_options(), shared);
-  auto run = [&] {
-    for (int i = 0; i < 10; ++i) {
-      server.input(client.output());
-      client.input(server.output());
-    }
-  };
+  const auto run = [&] { exchange(client, server, 10); };
   run();
   Stream* stream = client->open("10.0.0.1:80", {});
   run();
@@ -198,12 +201,7 @@ TEST(Tunnel, APeerIsNotTakenForDeadWhileItsBytesAreNotTaken) {
   shared.receive_budget = 50'000;
   End client(client_options());
   End server(server_options(), shared);
-  auto run = [&] {
-    for (int i = 0; i < 10; ++i) {
-      server.input(client.output());
-      client.input(server.output());
-    }
-  };
+  const auto run = [&] { exchange(client, server, 10); };
   run();
   Stream* stream = client->open("10.0.0.1:80", {});
   run();
@@ -234,12 +232,7 @@ TEST(Tunnel, AboveTheBudgetCreditIsWithheldAndComesBackWhenRead) {
   shared.receive_budget = 100'000;
   End client(client_options());
   End server(options, shared);
-  auto run = [&] {
-    for (int i = 0; i < 50; ++i) {
-      server.input(client.output());
-      client.input(server.output());
-    }
-  };
+  const auto run = [&] { exchange(client, server, 50); };
   run();
   Stream* stream = client->open("10.0.0.1:80", {});
   run();
