@@ -22,6 +22,19 @@ class Shortage : public Sending {
   }
 };
 
+// Bytes that are written one at a time come in a buffer each. Those that wait share a few.
+TEST_F(Shortage, WhatIsWrittenByTheByteAndWaitsHoldsFewBuffers) {
+  open_passive();
+  in({.window = 0});
+  const unsigned before = test::mbufs_in_use();
+  for (int i = 0; i < 400; ++i) send(1);
+  EXPECT_LE(test::mbufs_in_use(), before + 10);
+  in({.window = 5000});
+  expect("PA", 1, 1, 400);
+  in({.acknowledgment = 401, .window = 5000});
+  EXPECT_LE(test::mbufs_in_use(), before + 1);
+}
+
 // New data leaves the last records to what retransmission must cut.
 TEST_F(Shortage, NewDataLeavesRecordsForRetransmission) {
   config_.max_sent_records = 16;
@@ -114,6 +127,36 @@ TEST_F(Shortage, AWindowIsNeverCountedFromALaterAcknowledgment) {
   in({.sequence = 1, .acknowledgment = 2921, .length = 100, .window = 1080});
   EXPECT_EQ(connection_->info().send_window, 1080u);
   EXPECT_LE(drain(), 1080u);
+}
+
+// A writer that has filled its short queue hears of the room that comes.
+class ShortQueue : public Sending {
+ protected:
+  void expect_told_of_room() {
+    options_ = {};
+    options_.short_queue = true;
+    make_engine();
+    sent_.clear();
+    open_passive(syn_options(), 0);  // the peer's window is shut
+    take_events();
+    send(connection_->send_room());
+    flush();
+    take_events();
+    in({.acknowledgment = 1, .window = 65535});
+    const uint32_t sent = drain();
+    now_ += 10ms;
+    in({.acknowledgment = 1 + sent});
+    flush();
+    EXPECT_NE(take_events() & kWritable, 0);
+  }
+};
+
+TEST_F(ShortQueue, IsToldOfRoomWhateverTheLimits) {
+  expect_told_of_room();
+  config_.memory_floor = 64 << 10;
+  expect_told_of_room();
+  config_.short_queue = 4096;
+  expect_told_of_room();
 }
 
 }  // namespace

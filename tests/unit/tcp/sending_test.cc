@@ -298,19 +298,6 @@ TEST_F(Sending, Must35Must36ZeroWindowIsProbedWithBackoff) {
   expect("PA", 1001, 1, 1000);
 }
 
-// Bytes that are written one at a time come in a buffer each. Those that wait share a few.
-TEST_F(Sending, WhatIsWrittenByTheByteAndWaitsHoldsFewBuffers) {
-  open_passive();
-  in({.window = 0});
-  const unsigned before = test::mbufs_in_use();
-  for (int i = 0; i < 400; ++i) send(1);
-  EXPECT_LE(test::mbufs_in_use(), before + 10);
-  in({.window = 5000});
-  expect("PA", 1, 1, 400);
-  in({.acknowledgment = 401, .window = 5000});
-  EXPECT_LE(test::mbufs_in_use(), before + 1);
-}
-
 TEST_F(Sending, Must37AClosedWindowThatIsAcknowledgedStaysOpen) {
   options_.stall_timeout = {};
   open_passive();
@@ -580,36 +567,6 @@ TEST_F(Sending, Rfc5681WithoutSackACopiedAckIsForgotten) {
   }
   EXPECT_EQ(connection_->info().in_flight, next - acked);
   EXPECT_LE(next - acked, connection_->info().congestion_window);
-}
-
-// A writer that has filled its short queue hears of the room that comes.
-class ShortQueue : public Sending {
- protected:
-  void expect_told_of_room() {
-    options_ = {};
-    options_.short_queue = true;
-    make_engine();
-    sent_.clear();
-    open_passive(syn_options(), 0);  // the peer's window is shut
-    take_events();
-    send(connection_->send_room());
-    flush();
-    take_events();
-    in({.acknowledgment = 1, .window = 65535});
-    const uint32_t sent = drain();
-    now_ += 10ms;
-    in({.acknowledgment = 1 + sent});
-    flush();
-    EXPECT_NE(take_events() & kWritable, 0);
-  }
-};
-
-TEST_F(ShortQueue, IsToldOfRoomWhateverTheLimits) {
-  expect_told_of_room();
-  config_.memory_floor = 64 << 10;
-  expect_told_of_room();
-  config_.short_queue = 4096;
-  expect_told_of_room();
 }
 
 }  // namespace
