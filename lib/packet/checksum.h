@@ -4,6 +4,7 @@
 // words change (RFC 1624). Sums are kept as they lie in memory, so no byte is ever swapped.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -30,7 +31,7 @@ class Sum {
     return *this;
   }
   constexpr Sum& add(be32 word) {
-    value_ += (word.raw() & 0xffffu) + (word.raw() >> 16);
+    value_ += word.raw();  // its halves meet when the sum is folded
     return *this;
   }
   // Takes a word out again: adds its complement.
@@ -46,9 +47,10 @@ class Sum {
 
   // The 16-bit sum, as a partial (pseudo header) checksum field holds it.
   constexpr uint16_t folded() const {
-    uint64_t sum = value_;
-    while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<uint16_t>(sum);
+    // A number and its halves exchanged: above stands the sum of both, with the carry that came
+    // around.
+    const auto half = static_cast<uint32_t>((value_ + std::rotl(value_, 32)) >> 32);
+    return static_cast<uint16_t>((half + std::rotl(half, 16)) >> 16);
   }
   // Its complement, as a complete checksum field holds it.
   constexpr be16 checksum() const { return be16::from_raw(static_cast<uint16_t>(~folded())); }
