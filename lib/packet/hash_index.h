@@ -6,6 +6,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -16,8 +17,12 @@ class HashIndex {
   static constexpr uint32_t kNone = UINT32_MAX;
 
   // For up to `capacity` numbers, each at most kNone - 1.
-  explicit HashIndex(uint32_t capacity)
-      : mask_(std::bit_ceil(capacity < 8 ? 16 : capacity * 2) - 1), slots_(mask_ + 1) {}
+  explicit HashIndex(uint32_t capacity) : mask_(slots_for(capacity) - 1), slots_(mask_ + 1) {}
+
+  // What an index for so many numbers occupies.
+  static constexpr size_t bytes_for(uint32_t capacity) {
+    return size_t{slots_for(capacity)} * sizeof(Slot);
+  }
 
   // The number that was inserted with this hash and for which equal(number) holds, or kNone.
   template <typename Equal>
@@ -28,6 +33,12 @@ class HashIndex {
     }
     return kNone;
   }
+
+  // The first number that find() would ask about, or kNone: most likely the one, to be fetched.
+  uint32_t candidate(uint64_t hash) const {
+    return find(hash, [](uint32_t) { return true; });
+  }
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[home(hash)]); }
 
   // The caller keeps the count within the capacity and inserts no number twice with one hash.
   void insert(uint64_t hash, uint32_t number) {
@@ -55,6 +66,9 @@ class HashIndex {
     uint32_t number = kNone;
     uint32_t tag = 0;  // the hash's lower half: where it is at home, and a first comparison
   };
+  static constexpr uint32_t slots_for(uint32_t capacity) {
+    return std::bit_ceil(capacity < 8 ? 16 : capacity * 2);
+  }
   static uint32_t tag(uint64_t hash) { return static_cast<uint32_t>(hash); }
   uint32_t home(uint64_t hash) const { return tag(hash) & mask_; }
 

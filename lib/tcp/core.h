@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "packet/hash_index.h"
 #include "packet/headers.h"
 #include "packet/parse.h"
 #include "packet/pools.h"
@@ -18,7 +19,6 @@
 #include "tcp/engine.h"
 #include "tcp/options.h"
 #include "tcp/segment.h"
-#include "tcp/table.h"
 #include "timer/wheel.h"
 
 namespace isthmus::tcp {
@@ -68,7 +68,7 @@ struct TimeWait {
 
 class Core {
  public:
-  static constexpr uint32_t kNone = UINT32_MAX;
+  static constexpr uint32_t kNone = packet::HashIndex::kNone;
   static constexpr uint32_t kTimeWaitBit = 0x80000000;
 
   Core(const Config& config, const packet::Pools& pools, Output& output,
@@ -176,7 +176,7 @@ class Core {
   const packet::TupleHash hash_;
   const packet::TupleHash timestamp_hash_;
   const uint32_t never_too_much_;
-  Table table_;
+  packet::HashIndex table_;
   std::unique_ptr<Connection[]> connections_;
   std::unique_ptr<TimeWait[]> time_waits_;
   uint32_t free_connection_ = kNone;

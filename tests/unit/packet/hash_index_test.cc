@@ -31,6 +31,11 @@ TEST(HashIndex, AgreesWithAMap) {
       const uint64_t hash = wanted == model.end() ? 12345 : wanted->second;
       const uint32_t got = index.find(hash, [&](uint32_t candidate) { return candidate == probe; });
       ASSERT_EQ(got, wanted == model.end() ? HashIndex::kNone : probe);
+      // What is fetched ahead is the one, or one of the same hash.
+      const uint32_t candidate = index.candidate(hash);
+      if (wanted == model.end()) continue;
+      ASSERT_NE(candidate, HashIndex::kNone);
+      ASSERT_EQ(static_cast<uint32_t>(model[candidate]), static_cast<uint32_t>(hash));
     }
   }
 }

@@ -4,9 +4,9 @@
 // bits are right afterwards.
 #include <gtest/gtest.h>
 
+#include "packet/hash_index.h"
 #include "script.h"
 #include "tcp/moment.h"
-#include "tcp/table.h"
 
 namespace isthmus::tcp {
 namespace {
@@ -20,7 +20,7 @@ constexpr timer::Duration kMomentWrap = std::chrono::milliseconds(1ll << 32);
 // From the pools an idle one has nothing.
 TEST(Footprint, AnIdleConnectionCostsAtMost512BytesInAllTablesAndWheels) {
   for (uint32_t count = 1024; count <= 1u << 21; count += count / 8 + 1) {
-    const size_t table = (Table::bytes_for(count) + count - 1) / count;
+    const size_t table = (packet::HashIndex::bytes_for(count) + count - 1) / count;
     EXPECT_LE(sizeof(Connection) + timer::Wheel::kBytesPerEntry + table, 512u) << count;
   }
 }

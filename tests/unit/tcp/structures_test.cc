@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
-// Table, reassembly, scoreboard and RTT estimator against simple models, by seed.
+// Reassembly, scoreboard and RTT estimator against simple models, by seed.
 #include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
-#include <map>
 #include <random>
 #include <vector>
 
@@ -14,37 +13,11 @@
 #include "tcp/reassembly.h"
 #include "tcp/rtt.h"
 #include "tcp/scoreboard.h"
-#include "tcp/table.h"
 
 namespace isthmus::tcp {
 namespace {
 
 using namespace std::chrono_literals;
-
-TEST(Table, FindsWhatAMapFindsAlsoWhenHashesCollide) {
-  std::mt19937_64 random(1);
-  constexpr uint32_t kEntries = 64;
-  Table table(kEntries);
-  std::map<uint32_t, uint64_t> model;  // entry to hash
-  for (int step = 0; step < 200'000; ++step) {
-    const auto entry = static_cast<uint32_t>(random() % kEntries);
-    const auto found = model.find(entry);
-    // Few distinct hashes: long runs, and runs that wrap around the end.
-    if (found == model.end()) {
-      const uint64_t hash = (random() % 3) << 32 | (random() % 8 + 250);
-      table.insert(hash, entry);
-      model[entry] = hash;
-    } else {
-      table.erase(found->second, entry);
-      model.erase(found);
-    }
-    const auto probe = static_cast<uint32_t>(random() % kEntries);
-    const auto known = model.find(probe);
-    const uint64_t hash = known == model.end() ? random() % 512 : known->second;
-    const uint32_t got = table.find(hash, [&](uint32_t e) { return e == probe; });
-    ASSERT_EQ(got, known == model.end() ? Table::kNone : probe) << step;
-  }
-}
 
 TEST(Reassembly, GivesTheFirstReceivedByteOfEachPositionInOrder) {
   const unsigned before = test::mbufs_in_use();
