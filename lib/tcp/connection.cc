@@ -12,9 +12,6 @@
 namespace isthmus::tcp {
 namespace {
 
-// RFC 9293 section 3.7.1 (MUST-15): what a peer that says nothing can take.
-constexpr uint16_t kDefaultMssV4 = 536;
-constexpr uint16_t kDefaultMssV6 = 1220;
 // A peer that asks for less makes headers of us (CVE-2019-11479).
 constexpr uint16_t kMssFloor = 216;
 constexpr uint8_t kQuickAcks = 8;  // at the start the peer's window opens by our ACKs
@@ -22,15 +19,7 @@ constexpr uint8_t kQuickAcks = 8;  // at the start the peer's window opens by ou
 // a SYN-ACK that was repeated). Too short a round would see a part of what comes in one.
 constexpr uint32_t kUnmeasuredRound = 100'000;  // microseconds
 
-uint16_t header_bytes(const packet::Endpoint& local) {
-  return local.address.is_v4() ? 40 : 60;
-}
-
 }  // namespace
-
-uint16_t mss_for(const packet::Endpoint& local, uint16_t mtu) {
-  return static_cast<uint16_t>(std::max<int>(mtu, 576) - header_bytes(local));
-}
 
 const char* to_string(Failure failure) {
   switch (failure) {
@@ -92,7 +81,7 @@ void Connection::open(Core& core, uint32_t index, const packet::Endpoint& local,
   taken_since_ = micros(core.now);
   receive_buffer_ = core.config.receive_buffer;
   receive_mss_ = mss_for(local, options.mtu);
-  mss_ = peer_mss_ = local.address.is_v4() ? kDefaultMssV4 : kDefaultMssV6;
+  mss_ = peer_mss_ = default_mss(local);
   quick_acks_ = kQuickAcks;
   iss_ = core.initial_sequence(local, remote);
   ts_offset_ = core.timestamp_offset(local, remote);
@@ -114,7 +103,7 @@ void Connection::start_passive(const Incoming& syn, bool held) {
   passive_ = true;
   held_ = held;
   take_syn_options(syn.options);
-  ecn_ = options_.ecn != Ecn::off && syn.asks_for_ecn();
+  ecn_ = options_.ecn != Ecn::off && asks_for_ecn(syn.flags);
   irs_ = syn.sequence;
   rcv_nxt_ = rcv_edge_ = last_ack_sent_ = irs_ + 1;
   snd_wnd_ = max_snd_wnd_ = syn.window;

@@ -19,9 +19,10 @@ constexpr uint32_t kNoScale = 15;
 
 // Of the largest that is not above it. Each SYN of a flood asks, so nothing is guessed on the way.
 uint32_t index_of(uint16_t mss) {
-  uint32_t below = 0;
-  for (const uint16_t one : kMssOfIndex) below += one <= mss ? 1 : 0;
-  return below == 0 ? 0 : below - 1;
+  uint32_t index = mss >= kMssOfIndex[4] ? 4 : 0;
+  index += mss >= kMssOfIndex[index + 2] ? 2 : 0;
+  index += mss >= kMssOfIndex[index + 1] ? 1 : 0;
+  return index;
 }
 
 // Never 0, so that the one before it is an epoch, too, from the first second on: a secret that
@@ -32,16 +33,18 @@ uint32_t epoch_of(uint32_t now) {
 
 }  // namespace
 
+[[gnu::cold]] void CookieMaker::derive(Secret& secret, uint32_t epoch) const {
+  secret.epoch = epoch;
+  packet::SipHash first(seed_);
+  packet::SipHash second(seed_);
+  secret.mac.emplace(
+      packet::SipKey{first.finish(uint64_t{2} * epoch), second.finish(uint64_t{2} * epoch + 1)});
+}
+
 uint32_t CookieMaker::mac(uint32_t epoch, const packet::Tuple& tuple, Seq peer_sequence,
                           uint32_t info) {
   Secret& secret = secrets_[epoch & 1];
-  if (secret.epoch != epoch) {
-    secret.epoch = epoch;
-    packet::SipHash first(seed_);
-    packet::SipHash second(seed_);
-    secret.mac.emplace(
-        packet::SipKey{first.finish(uint64_t{2} * epoch), second.finish(uint64_t{2} * epoch + 1)});
-  }
+  if (secret.epoch != epoch) derive(secret, epoch);
   const uint64_t code = (*secret.mac)(tuple, uint64_t{info} << 32 | peer_sequence);
   return static_cast<uint32_t>(code) & ~kInfoMask;
 }

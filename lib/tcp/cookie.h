@@ -48,6 +48,7 @@ class CookieMaker {
     uint32_t epoch = UINT32_MAX;
     std::optional<packet::TupleMac> mac;
   };
+  void derive(Secret& secret, uint32_t epoch) const;
   uint32_t mac(uint32_t epoch, const packet::Tuple& tuple, Seq peer_sequence, uint32_t info);
 
   packet::SipKey seed_;

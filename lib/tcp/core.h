@@ -23,6 +23,12 @@
 
 namespace isthmus::tcp {
 
+// An ECN-setup SYN's (RFC 3168 section 6.1.1).
+inline bool asks_for_ecn(uint8_t flags) {
+  constexpr uint8_t kBoth = packet::Tcp::kEce | packet::Tcp::kCwr;
+  return (flags & kBoth) == kBoth;
+}
+
 // A received segment on its way through the state machine. Trimming moves sequence and length;
 // payload holds exactly length bytes, or is empty once taken.
 struct Incoming {
@@ -38,11 +44,6 @@ struct Incoming {
   packet::Chain payload;
 
   bool has(uint8_t flag) const { return (flags & flag) != 0; }
-  // An ECN-setup SYN (RFC 3168 section 6.1.1).
-  bool asks_for_ecn() const {
-    constexpr uint8_t kBoth = packet::Tcp::kEce | packet::Tcp::kCwr;
-    return (flags & kBoth) == kBoth;
-  }
   Seq end() const;  // behind SYN, payload and FIN
 };
 
@@ -196,16 +197,20 @@ class Core {
   Seq reused_above_ = 0;
 };
 
-// One host's, as far as an address alone can tell (RFC 9293 section 3.9.2.3). A subnet's broadcast
-// address is known by the link only, whose frames to all bring no segment here.
-inline bool connectable(const packet::IpAddress& address) {
-  if (!address.is_v4()) return !address.is_multicast() && !address.is_unspecified();
-  const uint32_t value = address.v4_value();
-  return value != 0 && value != UINT32_MAX && value >> 28 != 0xe;
-}
+// Whether each is one host's, as far as an address alone can tell (RFC 9293 section 3.9.2.3). A
+// subnet's broadcast address is known by the link only, whose frames to all bring no segment here.
+bool connectable(const packet::Endpoint& local, const packet::Endpoint& remote);
 // The MSS to advertise on a path.
-uint16_t mss_for(const packet::Endpoint& local, uint16_t mtu);
-// Reads the TCP header of a parsed packet. False when its options lie.
+inline uint16_t mss_for(const packet::Endpoint& local, uint16_t mtu) {
+  const int headers = local.address.is_v4() ? 40 : 60;
+  return static_cast<uint16_t>(std::max<int>(mtu, 576) - headers);
+}
+// What a peer that says nothing can take (RFC 9293 section 3.7.1, MUST-15).
+inline uint16_t default_mss(const packet::Endpoint& local) {
+  return local.address.is_v4() ? 536 : 1220;
+}
+// Reads the TCP header of a parsed packet, or its options alone. False when these lie.
 bool read_segment(const packet::Parsed& parsed, Incoming& out);
+bool read_options(const packet::Parsed& parsed, SegmentOptions& out);
 
 }  // namespace isthmus::tcp

@@ -213,7 +213,7 @@ bool Core::input(const packet::Parsed& parsed, uint64_t key) {
 
 Connection* Core::connect(const packet::Endpoint& local, const packet::Endpoint& remote,
                           Handler* handler, const Options& options) {
-  if (!connectable(local.address) || !connectable(remote.address)) {
+  if (!connectable(local, remote)) {
     drop(Reason::tcp_bad_address);  // MUST-46
     return nullptr;
   }

@@ -15,7 +15,17 @@ using stats::Reason;
 
 constexpr uint8_t kKinds = Tcp::kSyn | Tcp::kAck | Tcp::kRst | Tcp::kFin;
 
+[[gnu::always_inline]] inline bool one_host(const packet::IpAddress& address) {
+  if (!address.is_v4()) return !address.is_multicast() && !address.is_unspecified();
+  const uint32_t value = address.v4_value();
+  return value != 0 && value != UINT32_MAX && value >> 28 != 0xe;
+}
+
 }  // namespace
+
+bool connectable(const packet::Endpoint& local, const packet::Endpoint& remote) {
+  return one_host(local.address) && one_host(remote.address);
+}
 
 uint32_t Core::source_bucket(const packet::IpAddress& source) const {
   return static_cast<uint32_t>(packet::siphash(secrets.table, source)) % kSources;
@@ -52,7 +62,7 @@ Connection* Core::accept(const packet::Parsed& opener, Handler* handler, const O
     return nullptr;
   }
   // MUST-57, MUST-63: no connection with a group.
-  if (!connectable(local.address) || !connectable(remote.address)) {
+  if (!connectable(local, remote)) {
     drop(Reason::tcp_bad_address);
     return nullptr;
   }
@@ -84,32 +94,31 @@ bool Core::send_cookie(const packet::Parsed& parsed, const Options& options, uin
     rte_pktmbuf_free(parsed.mbuf);
     return false;
   };
-  Incoming syn;
-  if (!read_segment(parsed, syn)) return refuse(Reason::tcp_bad_options);
+  const Tcp& tcp = *parsed.tcp();
+  SegmentOptions asked;
+  if (!read_options(parsed, asked)) return refuse(Reason::tcp_bad_options);
+  if ((tcp.flags & kKinds) != Tcp::kSyn) return refuse(Reason::tcp_unexpected_flags);
   const packet::Endpoint& local = parsed.tuple.destination;
   const packet::Endpoint& remote = parsed.tuple.source;
-  if ((syn.flags & kKinds) != Tcp::kSyn) return refuse(Reason::tcp_unexpected_flags);
-  if (!connectable(local.address) || !connectable(remote.address)) {
+  if (!connectable(local, remote)) {
     return refuse(Reason::tcp_bad_address);
   }
-  const bool timed = syn.options.has_timestamp;
-  const bool ecn = timed && options.ecn != Ecn::off && syn.asks_for_ecn();
-  const uint16_t default_mss = local.address.is_v4() ? 536 : 1220;
+  const bool timed = asked.has_timestamp;
+  const bool ecn = timed && options.ecn != Ecn::off && asks_for_ecn(tcp.flags);
+  if (!asked.has_mss) asked.mss = default_mss(local);
+  const Seq sequence = tcp.sequence.get();
   SegmentOptions answer;
   answer.has_mss = true;
   answer.mss = mss_for(local, options.mtu);
-  answer.has_scale = timed && syn.options.has_scale;
+  answer.has_scale = timed && asked.has_scale;
   answer.scale = receive_scale;
-  answer.sack_permitted = timed && syn.options.sack_permitted;
+  answer.sack_permitted = timed && asked.sack_permitted;
   answer.has_timestamp = timed;
-  answer.timestamp =
-      cookie_timestamp(timestamp() + timestamp_offset(local, remote), syn.options, ecn);
-  answer.echo = syn.options.timestamp;
+  answer.timestamp = cookie_timestamp(timestamp() + timestamp_offset(local, remote), asked, ecn);
+  answer.echo = asked.timestamp;
   SegmentHeader header{.local = local, .remote = remote};
-  header.sequence =
-      cookies_.make(parsed.tuple, syn.sequence,
-                    {syn.options.has_mss ? syn.options.mss : default_mss, tag}, present.seconds);
-  header.acknowledgment = syn.sequence + 1;
+  header.sequence = cookies_.make(parsed.tuple, sequence, {asked.mss, tag}, present.seconds);
+  header.acknowledgment = sequence + 1;
   header.flags = static_cast<uint8_t>(Tcp::kSyn | Tcp::kAck | (ecn ? Tcp::kEce : 0));
   header.ttl = options.ttl;
   header.dscp = options.dscp;

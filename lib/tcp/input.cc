@@ -30,8 +30,14 @@ bool read_segment(const packet::Parsed& parsed, Incoming& out) {
   out.flags = tcp.flags;
   out.ecn = parsed.ecn;
   out.length = parsed.payload_length;
+  return read_options(parsed, out.options);
+}
+
+bool read_options(const packet::Parsed& parsed, SegmentOptions& out) {
+  const Tcp& tcp = *parsed.tcp();
   const auto* options = reinterpret_cast<const uint8_t*>(&tcp) + sizeof(Tcp);
-  return parse_options({options, parsed.l4_length - sizeof(Tcp)}, out.has(Tcp::kSyn), out.options);
+  return parse_options({options, parsed.l4_length - sizeof(Tcp)}, (tcp.flags & Tcp::kSyn) != 0,
+                       out);
 }
 
 void Connection::on_segment(Incoming& segment) {
@@ -97,7 +103,7 @@ void Connection::on_segment_syn_sent(Incoming& segment) {
   last_received_ = Moment(core_->present);
   // The SYN-ACK that agrees has ECE alone; both flags mean a peer that reflects what it gets.
   const bool agrees =
-      ack ? segment.has(Tcp::kEce) && !segment.has(Tcp::kCwr) : segment.asks_for_ecn();
+      ack ? segment.has(Tcp::kEce) && !segment.has(Tcp::kCwr) : asks_for_ecn(segment.flags);
   ecn_ = agrees && syn_ecn_flags() != 0;
   if (!ack) {
     // MUST-10, simultaneous open.
@@ -178,7 +184,7 @@ bool Connection::sequence_acceptable(Incoming& segment) {
   }
   // A SYN that was seen before: the SYN-ACK got lost.
   if (state_ == State::syn_received && segment.has(Tcp::kSyn) && segment.sequence == irs_) {
-    ecn_ = ecn_ && segment.asks_for_ecn();  // or the path ate the first
+    ecn_ = ecn_ && asks_for_ecn(segment.flags);  // or the path ate the first
     syn_due_ = true;
     mark_ready();
     return false;
