@@ -115,10 +115,10 @@ void Wire::discard_to(uint8_t network) {
 bool End::answer(const packet::Parsed& segment) {
   if (listener_ == nullptr || (segment.tcp()->flags & packet::Tcp::kSyn) == 0) return false;
   if (engine_->crowded(segment)) {
-    engine_->send_cookie(segment, {}, 0, clock_.now);
+    engine_->send_cookie(segment, options_, 0, clock_.now);
     return true;
   }
-  engine_->accept(segment, listener_, {}, clock_.now);
+  engine_->accept(segment, listener_, options_, clock_.now);
   return false;
 }
 

@@ -97,6 +97,7 @@ class End : private tcp::Output {
   stats::ReasonCounters drops_;
   std::unique_ptr<tcp::Engine> engine_;
   tcp::Handler* listener_ = nullptr;
+  tcp::Options options_;  // of what it accepts
 };
 
 // Mempools of a worker, on hugepages where EAL has them.
