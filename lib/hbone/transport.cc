@@ -207,6 +207,10 @@ void Transport::establish(const tls::HandshakeResult& result) {
   peer_chain_ = established.peer_chain;
   // The handshake may have begun before what we trust now.
   if (const tls::Failure objection = objection_to_peer(); objection != tls::Failure::none) {
+    // No failure of the session's, so close() would say goodbye as if all were well.
+    packet::Chain alert;
+    session_.send_alert(tls::alert_of(objection), alert);
+    if (!alert.empty()) tcp_->send(std::move(alert));
     return fail(tls_failure({objection, tls::alert_of(objection)}));
   }
   expires_ = std::min(established.own_not_after, established.peer_not_after);

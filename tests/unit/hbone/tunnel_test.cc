@@ -375,12 +375,15 @@ TEST(Hbone, HandshakeThatBeganBeforeAReloadIsJudgedByItsTrust) {
     // The handshakes go on by the credentials that they began with.
     const auto trust = trust_without(as_server ? pair.client : pair.server);
     Node& ours = as_server ? pair.server : pair.client;
+    Node& peer = as_server ? pair.client : pair.server;
     ours.hbone.set_trust(trust.get());
     pair.open();
     pair.run();
     EXPECT_EQ(pair.opener.results[0].tunnel, nullptr);
     EXPECT_TRUE(pair.service.accepted.empty());
     EXPECT_GE(ours.count(Reason::tls_revoked), 1u);
+    EXPECT_EQ(peer.count(Reason::tls_peer_alert), ours.count(Reason::tls_revoked))
+        << "who is refused is told so, as in a handshake that has not ended yet";
   }
 }
 
