@@ -38,9 +38,9 @@ int main(int /*argc*/, char** argv) {
   const auto share = [] { return fairness(10ms, 3); };
   const auto beside_short = [] { return fairness(10ms, 3, 1); };
   const auto both_short = [] { return fairness(10ms, 3, 2); };
-  const auto share_of_long = [] { return fairness(40ms, 3); };
-  const auto long_beside_short = [] { return fairness(40ms, 3, 1); };
-  const auto both_long_short = [] { return fairness(40ms, 3, 2); };
+  const auto share_of_long = [] { return fairness(40ms, 16); };
+  const auto long_beside_short = [] { return fairness(40ms, 16, 1); };
+  const auto both_long_short = [] { return fairness(40ms, 16, 2); };
   using Measure = std::vector<Figure> (*)();
   for (const Measure measure : std::initializer_list<Measure>{
            goodput_without_loss, shallow_queues, goodput_under_loss, tail_repair, reordering, share,

@@ -30,21 +30,26 @@ class Pacing {
   // Bytes that may leave now. Instants are micros() (tcp/moment.h).
   uint32_t allowance(uint32_t now, const Path& path) const {
     const uint32_t most = burst(path);
-    const uint64_t ahead = next_ - now < kLongest ? bytes(path, next_ - now) : 0;
-    return ahead <= most ? most - static_cast<uint32_t>(ahead) : most;
+    if (is_stale(now, path)) return most;
+    const uint64_t ahead = bytes(path, next_ - now);
+    return ahead < most ? most - static_cast<uint32_t>(ahead) : 0;
   }
   // When half of a burst may leave, at the latest.
   uint32_t resume_at(const Path& path) const { return next_ - time(path, burst(path) / 2); }
   // first: nothing else is unacknowledged.
   void on_sent(uint32_t now, uint32_t length, const Path& path, bool first) {
-    const bool late = first || next_ - now >= kLongest;
-    next_ = (late ? now : next_) + time(path, length);
+    next_ = (first || is_stale(now, path) ? now : next_) + time(path, length);
   }
 
  private:
   static constexpr uint32_t kGrain = 500;
-  // Microseconds that next_ may lie ahead. More is the past.
-  static constexpr uint32_t kLongest = 1u << 31;
+  static constexpr uint32_t kLongest = 1u << 30;
+
+  // A window takes less than a round trip. What lies further ahead than two has passed, or is of a
+  // path that was longer.
+  bool is_stale(uint32_t now, const Path& path) const {
+    return next_ - now > 2 * uint64_t{path.rtt} + kGrain;
+  }
 
   // 2 and 5/4 windows each round trip.
   static uint64_t pace(const Path& path) {
@@ -53,7 +58,7 @@ class Pacing {
   static uint64_t bytes(const Path& path, uint32_t time) { return pace(path) * time / path.rtt; }
   static uint32_t time(const Path& path, uint32_t bytes) {
     const uint64_t needed = uint64_t{bytes} * path.rtt / std::max<uint64_t>(pace(path), 1);
-    return static_cast<uint32_t>(std::min<uint64_t>(needed, kLongest / 2));
+    return static_cast<uint32_t>(std::min<uint64_t>(needed, kLongest));
   }
 
   uint32_t next_ = 0;  // when the path will have taken what has left; valid while something is out

@@ -140,6 +140,21 @@ TEST(Pacing, ABurstIsTheInitialWindowOrHalfAMillisecond) {
   EXPECT_EQ(Pacing::burst(fast), (4u << 20) / 8 * 5 / 4);
 }
 
+// The window grows under what has left, whose time was worked out by the one before.
+TEST(Pacing, AnAckBehindABurstDoesNotReleaseAnother) {
+  Pacing::Path path{.window = 100 * kMss, .rtt = 50'000, .mss = kMss, .slow_start = true};
+  Pacing pacing;
+  uint32_t now = 1'000'000;
+  pacing.on_sent(now, Pacing::burst(path), path, true);
+  ASSERT_EQ(pacing.allowance(now, path), 0u);
+  now += 20;
+  path.window += 2 * kMss;
+  EXPECT_LE(pacing.allowance(now, path), kMss);
+  // Of a path that was much longer, it is forgotten.
+  path.rtt = 500;
+  EXPECT_EQ(pacing.allowance(now, path), Pacing::burst(path));
+}
+
 TEST(Pacing, TwoWindowsEachRoundTripInSlowStartAndFiveQuartersLater) {
   for (const bool slow_start : {true, false}) {
     const Pacing::Path path{
