@@ -31,7 +31,7 @@ void Pump::start(Leg& first, Leg& second, PumpOwner& owner, Share* share) {
   sides_[0] = {&first};
   sides_[1] = {&second};
   owner_ = &owner;
-  share_ = share != nullptr && share->limited() ? share : nullptr;
+  share_ = share;
   first.observe(this);
   second.observe(this);
   move(0);
@@ -66,7 +66,7 @@ void Pump::move(int direction) {
     }
     packet::Chain bytes = from.read(wanted);
     if (bytes.empty()) {
-      // No buffer for the cut: the other leg tells when there is more room, the share never does.
+      // No buffer for the cut. No leg tells when there is one: neither was short of anything else.
       waits = share_ != nullptr;
       break;
     }
@@ -85,12 +85,14 @@ void Pump::move(int direction) {
 }
 
 uint32_t Pump::allowance(int direction) {
+  if (!share_->limited()) return UINT32_MAX;
   Side& side = sides_[direction];
   count(side, sides_[1 - direction].leg->queued());
   return static_cast<uint32_t>(std::min<uint64_t>(share_->room(side.on_its_way), UINT32_MAX));
 }
 
 void Pump::count(Side& side, uint32_t on_its_way) {
+  if (!share_->limited()) return;
   share_->used_ = share_->used_ - side.on_its_way + on_its_way;
   side.on_its_way = on_its_way;
 }
@@ -117,9 +119,10 @@ void Pump::look_again() {
 }
 
 void Pump::list() {
-  const bool holds = sides_[0].on_its_way != 0 || sides_[1].on_its_way != 0;
-  if (holds && !listed_) share_->add(*this);
-  if (!holds && listed_) share_->remove(*this);
+  const auto counts = [](const Side& side) { return side.on_its_way != 0 || side.waits; };
+  const bool any = counts(sides_[0]) || counts(sides_[1]);
+  if (any && !listed_) share_->add(*this);
+  if (!any && listed_) share_->remove(*this);
 }
 
 void Pump::leave_share() {

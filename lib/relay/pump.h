@@ -39,8 +39,8 @@ class Pump final : private Observer {
   Pump& operator=(const Pump&) = delete;
 
   // Both legs are connected; whatever is readable already is moved at once. Legs and share outlive
-  // the pump's run. share: null, or what bounds the bytes on their way. Call from an engine's
-  // event, or from outside of any engine.
+  // the pump's run. share: what bounds the bytes on their way and tries again what found no buffer;
+  // null: neither is done. Call from an engine's event, or from outside of any engine.
   void start(Leg& first, Leg& second, PumpOwner& owner, Share* share = nullptr);
   // Aborts both legs, without telling the owner. Nothing happens when the pump isn't running.
   void cancel(Cause cause);
@@ -59,7 +59,7 @@ class Pump final : private Observer {
     uint32_t on_its_way = 0;  // of those, as the share counts them
     bool shut_other = false;  // this leg's end was passed on
     bool closed = false;
-    bool waits = false;  // for the share's room
+    bool waits = false;  // for the share's room, or a buffer
   };
 
   void on_readable(Leg& leg) override { move(from(leg)); }
@@ -82,7 +82,7 @@ class Pump final : private Observer {
   Side sides_[2];
   PumpOwner* owner_ = nullptr;
   Share* share_ = nullptr;
-  Pump* next_ = nullptr;  // of the share's that have something on its way
+  Pump* next_ = nullptr;  // of the share's that have something on its way, or wait
   Pump* previous_ = nullptr;
   bool listed_ = false;
 };

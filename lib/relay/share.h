@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // SPDX-FileCopyrightText: Isthmus authors
 // What relayed flows may have on its way together: bytes read from one leg that have not left the
-// other yet. Nothing is refused over it: a pump reads no more, and the sender's window closes.
+// other yet. Nothing is refused over it: a pump reads no more, and the sender's window closes. What
+// could not be read for want of a buffer is tried again from here too.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ class Share {
   // stand still slow their owner's other flows, but don't stop them.
   static constexpr uint32_t kFloor = 16u << 10;
 
-  Share() = default;
-  // limit: bytes, 0 is none.
+  Share() = default;  // for no pump yet
+  // limit: bytes, 0 is none: nothing is counted then.
   Share(uint64_t limit, Shares& shares) : limit_(limit), shares_(&shares) {}
 
   bool limited() const { return limit_ != 0; }
@@ -51,7 +52,7 @@ class Share {
   bool listed_ = false;
   Shares* shares_ = nullptr;
   Share* next_ = nullptr;  // of those in which something waits
-  Pump* first_ = nullptr;  // those that have something on its way
+  Pump* first_ = nullptr;  // those that have something on its way, or wait
   Pump* last_ = nullptr;
 };
 

@@ -95,15 +95,37 @@ TEST_F(Shared, BytesOfAnotherFlowThatHaveLeftMakeRoom) {
 }
 
 TEST_F(Shared, AReadThatFoundNoBufferIsTriedAgain) {
-  Flow flow(share);
-  flow.from.receive(kFloor);
-  flow.from.starved = true;
-  flow.from.receive(100);
-  EXPECT_EQ(flow.from.readable(), 100u);
-  flow.from.starved = false;  // and nobody is told
-  shares.resume(kMany);
-  EXPECT_EQ(flow.from.readable(), 0u);
-  EXPECT_EQ(share.waiting(), 0u);
+  for (const uint64_t limit : {kLimit, uint64_t{0}}) {
+    for (const uint32_t on_its_way : {kFloor, 0U}) {
+      SCOPED_TRACE(testing::Message() << "limit " << limit << ", on its way " << on_its_way);
+      Share one(limit, shares);
+      Flow flow(one);
+      if (on_its_way != 0) flow.from.receive(on_its_way);
+      flow.from.starved = true;
+      flow.from.receive(100);
+      EXPECT_EQ(flow.from.readable(), 100u);
+      EXPECT_FALSE(shares.resume(kMany));
+      EXPECT_EQ(one.waiting(), 1u);
+      flow.from.starved = false;  // and nobody is told
+      EXPECT_FALSE(shares.resume(kMany));
+      EXPECT_EQ(flow.from.readable(), 0u);
+      EXPECT_EQ(one.waiting(), 0u);
+    }
+  }
+}
+
+TEST_F(Shared, AFlowThatEndsWithoutABufferIsNotLookedAtAgain) {
+  for (const uint64_t limit : {kLimit, uint64_t{0}}) {
+    Share one(limit, shares);
+    {
+      Flow flow(one);
+      flow.from.starved = true;
+      flow.from.receive(100);
+      EXPECT_EQ(one.waiting(), 1u);
+    }
+    EXPECT_EQ(one.waiting(), 0u);
+    EXPECT_FALSE(shares.resume(kMany));
+  }
 }
 
 TEST_F(Shared, ReadersThatStandStillStopNoOtherFlow) {
