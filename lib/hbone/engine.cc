@@ -213,7 +213,7 @@ bool Engine::make_way_by(Suits&& suits) {
   Transport* each = unproven_first_;
   for (unsigned i = 0; i < kStrangersLookedAt && each != nullptr; ++i, each = each->younger_) {
     if (each->accepted_at() + kPatience > now_) return false;
-    if (!each->awaits_peer() || !suits(*each)) continue;
+    if (!each->awaits_peer_since(now_ - kPatience) || !suits(*each)) continue;
     each->give_way();
     return true;
   }

@@ -49,6 +49,7 @@ void Transport::start_server(tcp::Connection& connection, const Inbound& inbound
   deadline_ = engine_->now_ + engine_->options_.handshake_timeout;
   connection.set_handler(this);
   connection.set_short_queue(true);
+  waits_since_ = engine_->now_;
   engine_->await_proof(*this);
   arm();
 }
@@ -185,6 +186,7 @@ void Transport::on_handshake(const tls::HandshakeResult& result) {
       return fail({Failure::Kind::full, 0, true, Reason::packet_no_buffer});
     }
     tcp_->send(std::move(flight));
+    waits_since_ = engine_->now_;
   }
   switch (result.state) {
     case tls::HandshakeState::in_progress:

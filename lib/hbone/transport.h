@@ -50,7 +50,10 @@ class Transport final : private tcp::Handler, private h2::Handler {
   void on_handshake(const tls::HandshakeResult& result);
   // Server, before it is open.
   timer::Instant accepted_at() const;
-  bool awaits_peer() const { return !with_executor_ && ciphertext_.empty(); }
+  // For so long, so far as it does not depend on how fast we are.
+  bool awaits_peer_since(timer::Instant instant) const {
+    return !with_executor_ && ciphertext_.empty() && waits_since_ <= instant;
+  }
   void give_way();
   void drain();
   void end(stats::Reason reason);
@@ -128,6 +131,7 @@ class Transport final : private tcp::Handler, private h2::Handler {
   packet::Chain plaintext_;                    // opened, not yet taken by HTTP/2
   timer::Instant deadline_ = timer::kNever;    // of the present state
   timer::Instant idle_since_ = timer::kNever;  // client: without streams
+  timer::Instant waits_since_{};               // server, unproven: accepted, or our last flight
   tls::IdentityPtr local_ = nullptr;
   tls::IdentityPtr peer_ = nullptr;
   tls::ChainTags peer_chain_;

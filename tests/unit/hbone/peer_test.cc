@@ -198,6 +198,20 @@ TEST_F(Strangers, ThatStopInTheirHandshakeMakeWayForOthers) {
   EXPECT_EQ(pair.server.count(Reason::hbone_made_way), 1u);
 }
 
+// Patience with a peer is not used up by what our own service threads take.
+TEST_F(Strangers, WhoWaitedForUsHasTheWholeTimeToGoOn) {
+  RawPeer patient(pair.client, tls::Role::client);
+  patient.stalls = true;
+  patient.connect(pair.now);
+  while (pair.server.executor.in_progress() == 0) pair.run(std::chrono::milliseconds(1));
+  pair.now += Engine::kPatience * 6 / 5;  // as long as its first step lies there
+  come(63, false);
+  EXPECT_EQ(pair.server.hbone.transports(), 64u);
+  EXPECT_EQ(pair.server.count(Reason::hbone_made_way), 0u);
+  pair.pass(Engine::kPatience * 2);
+  EXPECT_GE(pair.server.count(Reason::hbone_made_way), 1u);
+}
+
 // Whoever connects to a pod does not keep it from connecting to others.
 TEST(Peers, HandshakesOfOneRoleTakeNothingFromTheOther) {
   EngineOptions options;
