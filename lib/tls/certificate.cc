@@ -108,7 +108,8 @@ bool Credential::apply(SSL* ssl) const {
 
 namespace {
 
-std::shared_ptr<const Trust> make_trust(const NamedText& lists, const TrustDomains& domains,
+std::shared_ptr<const Trust> make_trust(const std::optional<NamedText>& lists,
+                                        const TrustDomains& domains,
                                         const std::vector<X509Ptr>& roots,
                                         const std::vector<X509*>& intermediates,
                                         std::string& reason) {
@@ -122,7 +123,7 @@ std::shared_ptr<const Trust> make_trust(const NamedText& lists, const TrustDomai
     tags.push_back(*tag);
   }
   std::optional<Revocations> revoked(std::in_place);
-  if (!lists.text.empty()) revoked = read_revocations(lists.text, roots, intermediates, reason);
+  if (lists) revoked = read_revocations(lists->text, roots, intermediates, reason);
   if (!revoked) return nullptr;
   return std::make_shared<const Trust>(domains, std::move(tags), std::move(*revoked));
 }
@@ -165,7 +166,9 @@ Loaded<std::shared_ptr<const CredentialStore>> CredentialStore::load(const Crede
     for (int i = 0; i < sk_X509_num(chain); ++i) intermediates.push_back(sk_X509_value(chain, i));
   }
   store->trust_ = make_trust(files.revoked, domains, roots, intermediates, reason);
-  if (store->trust_ == nullptr) return error<Result>(files.revoked.file, reason);
+  if (store->trust_ == nullptr) {
+    return error<Result>(files.revoked ? files.revoked->file : files.roots.file, reason);
+  }
   return {store, {}};
 }
 

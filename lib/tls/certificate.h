@@ -80,7 +80,9 @@ struct CredentialFiles {
     NamedText key;
   };
   std::vector<Pair> pairs;
-  NamedText revoked;  // revocation lists; no text: none
+  // Revocation lists. One without a list in it is refused: it may be in the middle of being
+  // written.
+  std::optional<NamedText> revoked;
 };
 
 // Whether the server role asks its peers for a certificate. The gateway always does.

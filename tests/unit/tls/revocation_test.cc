@@ -14,7 +14,7 @@ namespace isthmus::tls::test {
 namespace {
 
 struct Files {
-  std::string lists;
+  std::optional<std::string> lists;
   std::string roots = ca().root_pem() + other_ca().root_pem();
   std::string intermediate;  // behind our own leaf
   TrustDomains domains;
@@ -26,7 +26,7 @@ std::shared_ptr<const CredentialStore> load(const Files& with, std::string* erro
   CredentialFiles files;
   files.roots = {"roots", with.roots};
   files.pairs = {{{"cert", own.certificate + with.intermediate}, {"key", own.key}}};
-  files.revoked = {"ca-crl.pem", with.lists};
+  if (with.lists) files.revoked = {"ca-crl.pem", *with.lists};
   auto loaded = CredentialStore::load(files, with.domains);
   if (error != nullptr) *error = loaded.error.reason;
   return loaded ? *loaded.value : nullptr;
@@ -226,6 +226,19 @@ TEST(RevocationLists, InARootsNameMustBearItsSignature) {
   EXPECT_EQ(load({stranger.revoke({}, kNow)}, &error), nullptr);
   EXPECT_EQ(error, "a revocation list whose authority has not signed it");
   EXPECT_NE(load({ca().revoke({}, kNow)}, &error), nullptr) << error;
+}
+
+TEST(RevocationLists, AFileThatHasNoneIsNotTakenForNoRevocations) {
+  const std::string list = ca().revoke({}, kNow);
+  std::string error;
+  for (const std::string& text : {std::string(), std::string("\n"), std::string(" \t\r\n \n")}) {
+    EXPECT_EQ(load({text}, &error), nullptr) << '"' << text << '"';
+    EXPECT_EQ(error, "no revocation list in PEM form");
+  }
+  for (size_t size = 0; size < list.size() - 1; ++size) {
+    EXPECT_EQ(load({list.substr(0, size)}), nullptr) << size;
+  }
+  EXPECT_NE(load({}), nullptr) << "no file at all";
 }
 
 TEST(RevocationLists, InTheNameOfOurIntermediatesKeyMustBearItsSignature) {
