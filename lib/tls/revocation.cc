@@ -69,16 +69,20 @@ bool signed_by(X509_CRL* list, X509* authority) {
   return good;
 }
 
-// The list says by the key's identifier that this authority's key signed it. Authorities of one
-// name may have several.
-bool names_key(X509_CRL* list, X509* authority) {
+// Whose key signed it, as the list says by the key's identifier: authorities of one name may have
+// several.
+enum class Says { nothing, this_key, another_key };
+
+Says says_of_key(X509_CRL* list, X509* authority) {
   auto* id = static_cast<AUTHORITY_KEYID*>(
       X509_CRL_get_ext_d2i(list, NID_authority_key_identifier, nullptr, nullptr));
-  const bool same = id != nullptr && id->keyid != nullptr &&
-                    X509_get0_subject_key_id(authority) != nullptr &&
-                    ASN1_OCTET_STRING_cmp(id->keyid, X509_get0_subject_key_id(authority)) == 0;
+  const ASN1_OCTET_STRING* own = X509_get0_subject_key_id(authority);
+  Says says = Says::nothing;
+  if (id != nullptr && id->keyid != nullptr && own != nullptr) {
+    says = ASN1_OCTET_STRING_cmp(id->keyid, own) == 0 ? Says::this_key : Says::another_key;
+  }
   AUTHORITY_KEYID_free(id);
-  return same;
+  return says;
 }
 
 // Its entries are of other issuers than the list's.
@@ -123,9 +127,12 @@ Signer signer_of(X509_CRL* list, const std::vector<X509Ptr>& roots,
     if (signer.authority != nullptr || !of_issuer(list, authority)) return;
     if (signed_by(list, authority)) {
       signer.authority = authority;
-    } else if (root || names_key(list, authority)) {
-      signer.forged = true;
+      return;
     }
+    // A former root of the same name may have left its list. An intermediate's list that says
+    // nothing may be another cluster's.
+    const Says says = says_of_key(list, authority);
+    if (says == Says::this_key || (root && says == Says::nothing)) signer.forged = true;
   };
   for (const X509Ptr& root : roots) look(root.get(), true);
   for (X509* intermediate : intermediates) look(intermediate, false);

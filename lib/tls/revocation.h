@@ -5,8 +5,8 @@
 // A list denies whom it names and nobody else: one that is past its next update, or that does not
 // come at all, keeps nobody out, and a mesh whose lists are late goes on. For the same reason a
 // list whose signature nobody here can check (its authority is an intermediate of another cluster,
-// say) denies whom it names all the same: it lies beside the roots, and whoever may write there
-// could do worse.
+// say, or a root that was taken out) denies whom it names all the same: it lies beside the roots,
+// and whoever may write there could do worse.
 #pragma once
 
 #include <optional>
@@ -19,9 +19,9 @@
 
 namespace isthmus::tls {
 
-// One or more lists in PEM form, at most 64. A list of one of the roots, or of a key that it names
-// as one of the intermediates', must bear its signature. Empty, with the reason, at the first that
-// cannot be taken.
+// One or more lists in PEM form, at most 64. A list in the name of one of the roots or
+// intermediates must bear its signature if it names that one's key as its signer's; in a root's
+// name also if it names none. Empty, with the reason, at the first that cannot be taken.
 std::optional<Revocations> read_revocations(std::string_view pem, const std::vector<X509Ptr>& roots,
                                             const std::vector<X509*>& intermediates,
                                             std::string& reason);

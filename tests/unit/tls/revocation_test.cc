@@ -42,11 +42,15 @@ PemPair issued_below(const TestCa& issuer = below()) {
   return pair;
 }
 
-// The same list under another's signature.
-std::string signed_again(const std::string& list, const TestCa& by) {
+// The same list under another's signature, or without the identifier of the key that signed it.
+std::string signed_again(const std::string& list, const TestCa& by, bool names_key = true) {
   std::string reason;
   const auto lists = read_revocation_lists(list, 1, reason);
   const KeyPtr key = read_key(by.key_pem(), reason);
+  if (!names_key) {
+    const int at = X509_CRL_get_ext_by_NID(lists.at(0).get(), NID_authority_key_identifier, -1);
+    X509_EXTENSION_free(X509_CRL_delete_ext(lists[0].get(), at));
+  }
   EXPECT_NE(X509_CRL_sign(lists.at(0).get(), key.get(), EVP_sha256()), 0);
   return write_revocation_list(lists[0].get());
 }
@@ -194,6 +198,26 @@ TEST_P(Revocation, ARootThatIsTakenOutEndsWhatItVouchedFor) {
   EXPECT_EQ(objection(open, after), "unknown_ca");
 }
 
+TEST_P(Revocation, ARootIsTakenOutThoughItsListStaysAndAnotherHasItsName) {
+  const TestCa former = *TestCa::make("cluster.local", kNow - kHour, kNow + kHour);
+  const PemPair bad = *former.issue(good_leaf(sleep_id()));
+  const PemPair good = *ca().issue(good_leaf(sleep_id()));
+  Files files;
+  files.roots = ca().root_pem() + former.root_pem();
+  files.lists = former.revoke({bad.certificate}, kNow) + ca().revoke({}, kNow);
+  const auto before = load(files);
+  expect_revoked(before, bad);
+  ASSERT_NE(before, nullptr);
+  const Established open = meet(before, *former.issue(good_leaf(sleep_id()))).established;
+  const Established other = meet(before, good).established;
+  EXPECT_EQ(objection(open, files), "none");
+  files.roots = ca().root_pem();
+  ASSERT_NE(load(files), nullptr);
+  EXPECT_EQ(objection(open, files), "unknown_ca");
+  EXPECT_EQ(objection(other, files), "none");
+  expect_taken(load(files), good);
+}
+
 TEST_P(Revocation, ATrustDomainThatIsTakenOutEndsItsClients) {
   const Established open = meet(load({}), *ca().issue(good_leaf(sleep_id()))).established;
   Files after;
@@ -222,10 +246,16 @@ TEST(RevocationLists, InARootsNameMustBearItsSignature) {
   std::string error;
   EXPECT_EQ(load({"garbage"}, &error), nullptr);
   EXPECT_EQ(error, "no revocation list in PEM form");
-  const TestCa stranger = *TestCa::make("cluster.local", kNow - kHour, kNow + kHour);
-  EXPECT_EQ(load({stranger.revoke({}, kNow)}, &error), nullptr);
-  EXPECT_EQ(error, "a revocation list whose authority has not signed it");
-  EXPECT_NE(load({ca().revoke({}, kNow)}, &error), nullptr) << error;
+  const TestCa former = *TestCa::make("cluster.local", kNow - kHour, kNow + kHour);
+  const std::string list = ca().revoke({}, kNow);
+  for (const bool names_key : {true, false}) {
+    EXPECT_EQ(load({signed_again(list, former, names_key)}, &error), nullptr) << names_key;
+    EXPECT_EQ(error, "a revocation list whose authority has not signed it");
+    EXPECT_NE(load({signed_again(list, ca(), names_key)}, &error), nullptr) << error;
+  }
+  // Another key of that name, one that we do not know.
+  EXPECT_NE(load({former.revoke({}, kNow)}, &error), nullptr) << error;
+  EXPECT_EQ(load({signed_again(former.revoke({}, kNow), former, false)}, &error), nullptr);
 }
 
 TEST(RevocationLists, AFileThatHasNoneIsNotTakenForNoRevocations) {
@@ -236,7 +266,7 @@ TEST(RevocationLists, AFileThatHasNoneIsNotTakenForNoRevocations) {
     EXPECT_EQ(error, "no revocation list in PEM form");
   }
   for (size_t size = 0; size < list.size() - 1; ++size) {
-    EXPECT_EQ(load({list.substr(0, size)}), nullptr) << size;
+    EXPECT_FALSE(read_revocations(list.substr(0, size), {}, {}, error)) << size;
   }
   EXPECT_NE(load({}), nullptr) << "no file at all";
 }
