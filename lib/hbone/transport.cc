@@ -367,7 +367,7 @@ void Transport::end(Reason reason) {
   } else {
     engine_->parts_.reasons.count(reason);
   }
-  fail({Failure::Kind::cancelled, 0, false, reason});
+  fail({Failure::Kind::cancelled, 0, true, reason});
 }
 
 void Transport::fail(const Failure& failure) {

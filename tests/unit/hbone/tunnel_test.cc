@@ -369,6 +369,22 @@ TEST(Hbone, ReviewEndsConnectionsOfARevokedPeerInEitherRole) {
   }
 }
 
+TEST(Hbone, RequestThatWaitsOnARevokedPeersConnectionMayAskAnother) {
+  Pair pair;
+  pair.open();
+  pair.run();
+  pair.service.answer = 0;
+  const size_t waits = pair.open();
+  pair.run();
+  const auto trust = trust_without(pair.server);
+  pair.client.hbone.set_trust(trust.get());
+  review(pair.client.hbone);
+  pair.run();
+  EXPECT_EQ(pair.opener.results[waits].tunnel, nullptr);
+  EXPECT_EQ(pair.opener.results[waits].failure.reason, Reason::tls_revoked);
+  EXPECT_TRUE(pair.opener.results[waits].failure.retry) << "no byte has passed";
+}
+
 TEST(Hbone, HandshakeThatBeganBeforeAReloadIsJudgedByItsTrust) {
   for (const bool as_server : {false, true}) {
     Pair pair;
