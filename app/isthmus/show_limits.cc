@@ -25,7 +25,7 @@ struct Copies {
 Copies copy_quotas(Application& application, WorkerThread& thread,
                    const gateway::QuotaLimits& limits) {
   Copies copies;
-  copies.workloads.reserve(size_t{limits.workloads} + 1);
+  copies.workloads.reserve(2 * (size_t{limits.workloads} + 1));
   copies.clients.reserve(size_t{limits.transports} + 2);
   application.on_worker(thread, [&](gateway::Worker& on) {
     const gateway::Quotas& quotas = on.quotas();
@@ -53,6 +53,7 @@ Json row(unsigned worker, const char* as, const Copy<Party>& copy, const PlanNam
           {"relayed_limit", copy.relayed_limit},
           {"tunnels", party.transports},
           {"tunnels_limit", copy.transports_limit},
+          {"strangers", party.strangers},
           {"pending_tunnels", nullptr},
           {"pending_limit", nullptr},
           {"held_syns", nullptr},
@@ -75,7 +76,8 @@ Json show_limits(Application& application, const Arguments&) {
     const Copies copies = copy_quotas(application, thread, limits);
     for (const auto& copy : copies.workloads) {
       const gateway::Quotas::Account& account = copy.party;
-      Json& shown = rows.emplace_back(row(thread.index(), "workload", copy, names));
+      Json& shown = rows.emplace_back(
+          row(thread.index(), account.serves ? "destination" : "source", copy, names));
       shown["flows_limit"] = limits.flows;
       shown["pending_tunnels"] = account.pending_tunnels;
       shown["pending_limit"] = limits.pending_tunnels;

@@ -108,7 +108,7 @@ def shares(node: Node) -> None:
         peer.open(3, APP)
         with accepted(listener), accepted(listener):
             expect_equal(held("address", "relayed", "tunnels"),
-                         [("client", PEER.address, 2, 1), ("workload", POD.address, 2, 1)], "held")
+                         [("client", PEER.address, 2, 1), ("destination", POD.address, 2, 1)], "held")
             text = node.gateway.ask("show limits")
             expect("RELAYED LIMIT" in text and "TUNNELS LIMIT" in text, text)
     _wait(lambda: held() == [])

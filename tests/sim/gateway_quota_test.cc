@@ -137,7 +137,7 @@ TEST_P(WorkloadQuota, RelayedFlowsOfAPodLeaveRoomForOthers) {
 }
 
 TEST_P(WorkloadQuota, StreamsOfAClientToManyPodsLeaveRoomForOthers) {
-  GatewayScenario s = scenario(1, [](gateway::WorkerConfig& config) { config.quotas.relayed = 4; });
+  GatewayScenario s = scenario(1, [](gateway::WorkerConfig& config) { config.quotas.relayed = 6; });
   s.flows = {stays(kA2, kB1),
              stays(kA2, kB1),
              stays(kA2, kB2),
@@ -152,7 +152,7 @@ TEST_P(WorkloadQuota, StreamsOfAClientToManyPodsLeaveRoomForOthers) {
 
 TEST_P(WorkloadQuota, TransportsOfAClientToManyPodsLeaveRoomForOthers) {
   GatewayScenario s = scenario(1, [](gateway::WorkerConfig& config) {
-    config.quotas.transports = 4;
+    config.quotas.transports = 6;
     config.hbone.max_streams = 1;  // each stream wants one
   });
   s.flows = {stays(kA2, kB1),
@@ -165,7 +165,7 @@ TEST_P(WorkloadQuota, TransportsOfAClientToManyPodsLeaveRoomForOthers) {
   only_refused(world, 3, milliseconds(200), 1, Reason::gateway_client_transports);
 }
 
-TEST_P(WorkloadQuota, TransportsOfManyClientsToAPodLeaveRoomForOthers) {
+TEST_P(WorkloadQuota, TransportsOfManyClientsToAPodLeaveRoomForItsOwn) {
   GatewayScenario s = scenario(1, [](gateway::WorkerConfig& config) {
     config.quotas.transports = 4;
     config.hbone.max_streams = 1;
@@ -174,7 +174,7 @@ TEST_P(WorkloadQuota, TransportsOfManyClientsToAPodLeaveRoomForOthers) {
              stays(kA1, kB1, milliseconds(300)),
              stays(kA2, kB1, milliseconds(600)),
              flow(kA2, kB1, Fate::denied, milliseconds(900)),
-             flow(kA2, kB2, Fate::served, milliseconds(900)),
+             flow(kB1, kA1, Fate::served, milliseconds(900)),
              flow(kA2, kB1, Fate::served, seconds(60))};
   World world(s);
   only_refused(world, 3, milliseconds(200), 1, Reason::gateway_workload_transports);

@@ -314,11 +314,12 @@ std::string GatewayNode::leftovers() {
     expect(i, "keys", seats_[i]->records.keys().in_use());
     w.quotas().for_each([&](const auto& account) {
       expect(i, "of what a workload has",
-             account.flows + account.relayed + account.transports + account.pending_tunnels +
-                 account.held_syns + account.share.used());
+             account.flows + account.relayed + account.transports + account.strangers +
+                 account.pending_tunnels + account.held_syns + account.share.used());
     });
     w.quotas().for_each_client([&](const auto& client) {
-      expect(i, "of what a client has", client.flows + client.relayed + client.transports);
+      expect(i, "of what a client has",
+             client.flows + client.relayed + client.transports + client.strangers);
     });
     expect(i, "received frames", seats_[i]->received.size());
   }

@@ -55,16 +55,14 @@ TEST_F(Quota, AFlowThatIsOverMakesRoom) {
   EXPECT_EQ(out().interface, kUnderlay);
 }
 
-TEST_F(Quota, ConnectionsToAWorkloadCountAsItsFlows) {
+TEST_F(Quota, FlowsToAWorkloadAreBoundedApartFromItsOwn) {
   make({.tune = [](WorkerConfig& config) { config.quotas.flows = 1; }});
-  put(kNode, geneve(1000, inner(syn("10.3.0.1:40000", "10.2.0.1:15008"))));
-  EXPECT_EQ(out().tcp().flags, Tcp::kSyn | Tcp::kAck);
-  put(kNode, geneve(1000, inner(syn("10.3.0.1:40001", "10.2.0.1:15008"))));
-  expect_refused(Reason::gateway_workload_flows);
+  put(kNode, geneve(1000, inner(syn("10.3.0.1:40001", "10.2.0.1:80"))));
+  EXPECT_EQ(out().tcp().flags, Tcp::kSyn);
   put(kNode, geneve(1000, inner(syn("10.3.0.1:40002", "10.2.0.1:80"))));
-  expect_refused(Reason::gateway_workload_flows, 2);
-  put(kPod, syn("10.1.0.1:40000", "10.9.0.1:80"));
-  EXPECT_EQ(out().interface, kUnderlay);
+  expect_refused(Reason::gateway_workload_flows);
+  put(kNode, others_syn("10.9.0.1:80"));
+  EXPECT_EQ(out().tcp().flags, Tcp::kSyn);
 }
 
 TEST_F(Quota, TunnelsThatWaitToBeOpenAreBoundedAndOthersGoOn) {
@@ -129,38 +127,48 @@ TEST_F(Quota, RelayedFlowsOfAPodLeaveRoomForOthersAndForTranslatedOnes) {
 }
 
 TEST_F(Quota, WhoHasNotProvedWhoItIsTakesNothingFromAWorkloadOrClient) {
-  make({.tune = [](WorkerConfig& config) { config.quotas.transports = 2; }});
+  make({.tune = [](WorkerConfig& config) {
+    config.quotas.transports = 2;
+    config.quotas.flows = 1;
+  }});
   for (const char* from : {"10.3.0.1:1", "10.3.0.1:2", "10.3.0.1:3", "10.3.0.1:4"}) {
     put(kNode, geneve(1000, inner(syn(from, "10.2.0.1:15008"))));
     EXPECT_EQ(out().tcp().flags, Tcp::kSyn | Tcp::kAck);
   }
   EXPECT_EQ(gateway_->worker().hbone().transports(), 4u);
-  gateway_->worker().quotas().for_each_client([](const auto& client) {
-    EXPECT_EQ(client.flows, 4u);
-    EXPECT_EQ(client.transports, 0u);
-  });
+  const auto has_nothing = [](const auto& party) {
+    EXPECT_EQ(party.strangers, 4u);
+    EXPECT_EQ(party.flows + party.transports, 0u);
+  };
+  gateway_->worker().quotas().for_each(has_nothing);
+  gateway_->worker().quotas().for_each_client(has_nothing);
+  put(kNode, geneve(1000, inner(syn("10.3.0.1:40002", "10.2.0.1:80"))));
+  EXPECT_EQ(out().tcp().flags, Tcp::kSyn);
 }
 
-TEST(Places, NobodyHasMoreThanThreeQuartersOfWhatTheOthersLeave) {
+TEST(Places, AWorkloadLeavesAQuarterAndAClientHalfOfWhatTheOthersLeave) {
   constexpr uint32_t kSize = 7000;
-  for (const uint32_t many : {1u, 2u, 5u, 50u}) {
-    Places places(kSize);
-    std::vector<uint32_t> has(many);
-    uint32_t taken = 0;
-    for (bool more = true; more;) {
-      more = false;
-      for (uint32_t& mine : has) {
-        if (mine >= places.limit(mine)) continue;
-        places.take();
-        ++mine;
-        ++taken;
-        more = true;
+  for (const auto whom : {Places::Of::workload, Places::Of::client}) {
+    const double part = 1 - 1.0 / static_cast<uint8_t>(whom);
+    for (const uint32_t many : {1u, 2u, 5u, 50u}) {
+      Places places(kSize);
+      std::vector<uint32_t> has(many);
+      uint32_t taken = 0;
+      for (bool more = true; more;) {
+        more = false;
+        for (uint32_t& mine : has) {
+          if (mine >= places.limit(mine, whom)) continue;
+          places.take();
+          ++mine;
+          ++taken;
+          more = true;
+        }
       }
+      const double fair = part * kSize / (1 - part + part * many);
+      for (const uint32_t mine : has) EXPECT_NEAR(mine, fair, 2) << many;
+      EXPECT_LT(taken, kSize) << many;
+      EXPECT_GE(places.limit(0, whom), part * (kSize - taken)) << many << ": of whoever is next";
     }
-    const double fair = 3.0 * kSize / (1 + 3 * many);
-    for (const uint32_t mine : has) EXPECT_NEAR(mine, fair, 2) << many;
-    EXPECT_LT(taken, kSize) << many;
-    EXPECT_GE(places.limit(0), (kSize - taken) * 3 / 4) << many << ": of whoever comes next";
   }
 }
 
@@ -168,22 +176,23 @@ TEST(Places, WhoComesWhenThereIsNothingLeftIsNotBlamed) {
   Places places(2);
   places.take();
   places.take();
-  EXPECT_EQ(places.limit(0), 1u);
+  EXPECT_EQ(places.limit(0, Places::Of::client), 1u);
+}
+
+flow::Record inbound(flow::Kind kind, const std::string& from, const std::string& to) {
+  flow::Record record;
+  record.kind = kind;
+  record.capture = capture::Class::inbound_hbone_15008;
+  record.client = {test::at(from + ":1"), test::at(to + ":15008")};
+  return record;
 }
 
 // The client's connections are to a pod each, and each carries many streams.
 TEST(Quotas, AClientOfManyWorkloadsIsBoundedAsOneAndItsPlacesComeBack) {
   Quotas quotas({.relayed = 8, .transports = 8}, {1, 2});
-  const auto inbound = [](flow::Kind kind, const char* from, const std::string& to) {
-    flow::Record record;
-    record.kind = kind;
-    record.capture = capture::Class::inbound_hbone_15008;
-    record.client = {test::at(from), test::at(to + ":15008")};
-    return record;
-  };
-  const char* greedy = "10.3.0.1:1";
+  const char* greedy = "10.3.0.1";
   std::vector<flow::Record> records;
-  for (unsigned i = 1; i <= 6; ++i) {
+  for (unsigned i = 1; i <= 4; ++i) {
     for (const auto kind : {flow::Kind::tunnel, flow::Kind::inbound_stream}) {
       auto& record = records.emplace_back(inbound(kind, greedy, "10.2.0." + std::to_string(i)));
       ASSERT_FALSE(quotas.admit(record)) << i;
@@ -198,7 +207,7 @@ TEST(Quotas, AClientOfManyWorkloadsIsBoundedAsOneAndItsPlacesComeBack) {
   EXPECT_EQ(*quotas.admit(refused), Reason::gateway_client_transports);
   quotas.release(refused);  // which has nothing
   for (const auto kind : {flow::Kind::tunnel, flow::Kind::inbound_stream}) {
-    auto& record = records.emplace_back(inbound(kind, "10.3.0.2:1", "10.2.0.1"));
+    auto& record = records.emplace_back(inbound(kind, "10.3.0.2", "10.2.0.1"));
     EXPECT_FALSE(quotas.admit(record));
     if (kind == flow::Kind::tunnel) {
       EXPECT_FALSE(quotas.hold_transport(record));
@@ -211,15 +220,53 @@ TEST(Quotas, AClientOfManyWorkloadsIsBoundedAsOneAndItsPlacesComeBack) {
   unsigned proven = 0;
   for (auto& record : late) EXPECT_FALSE(quotas.admit(record));
   for (auto& record : late) proven += quotas.hold_transport(record) ? 0 : 1;
-  EXPECT_LT(proven, 2u);
+  EXPECT_EQ(proven, 1u);
   for (auto& record : late) quotas.release(record);
   for (auto& record : records) quotas.release(record);
   unsigned left = 0;
   quotas.for_each([&](const auto&) { ++left; });
   quotas.for_each_client([&](const auto&) { ++left; });
   EXPECT_EQ(left, 0u);
-  EXPECT_EQ(quotas.relayed_limit({}), 6u) << "of 8";
-  EXPECT_EQ(quotas.transports_limit({}), 6u) << "of 8";
+  EXPECT_EQ(quotas.relayed_limit(Quotas::Account()), 6u) << "of 8";
+  EXPECT_EQ(quotas.transports_limit(Quotas::Account()), 6u) << "of 8";
+}
+
+// One client that has all it can get of one workload.
+TEST(Quotas, AClientLeavesOthersAndTheWorkloadItselfSomeOfThePlaces) {
+  Quotas quotas({.flows = 8, .relayed = 8, .transports = 8}, {1, 2});
+  const char* pod = "10.2.0.1";
+  std::vector<flow::Record> records;
+  for (const auto kind : {flow::Kind::tunnel, flow::Kind::inbound_stream}) {
+    for (unsigned i = 0; i < 4; ++i) {
+      auto& record = records.emplace_back(inbound(kind, "10.3.0.1", pod));
+      ASSERT_FALSE(quotas.admit(record)) << i;
+      if (kind == flow::Kind::tunnel) {
+        ASSERT_FALSE(quotas.hold_transport(record)) << i;
+      }
+    }
+  }
+  auto refused = inbound(flow::Kind::tunnel, "10.3.0.1", pod);
+  EXPECT_EQ(*quotas.admit(refused), Reason::gateway_client_transports);
+  auto& other = records.emplace_back(inbound(flow::Kind::tunnel, "10.3.0.2", pod));
+  EXPECT_FALSE(quotas.admit(other));
+  EXPECT_EQ(*quotas.hold_transport(other), Reason::gateway_workload_flows) << "of those to it";
+  quotas.release(records[7]);
+  EXPECT_FALSE(quotas.hold_transport(other));
+  // And the pod's own ways out.
+  uint32_t account = 0;
+  EXPECT_FALSE(quotas.begin_dial(test::ip(pod), account));
+  flow::Record out;
+  out.kind = flow::Kind::outbound_hbone;
+  out.capture = capture::Class::outbound_15001;
+  out.client.source = test::at(std::string(pod) + ":1");
+  EXPECT_FALSE(quotas.admit(out));
+  EXPECT_FALSE(quotas.begin_tunnel(quotas.of(out)));
+  quotas.end_tunnel(quotas.of(out));
+  quotas.end_dial(account);
+  for (auto& record : records) quotas.release(record);
+  quotas.release(out);
+  quotas.for_each([](const auto& left) { ADD_FAILURE() << left.address.to_string(); });
+  quotas.for_each_client([](const auto& left) { ADD_FAILURE() << left.address.to_string(); });
 }
 
 // Its connections to others outlive its flows, in the pool.
