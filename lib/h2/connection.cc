@@ -263,35 +263,49 @@ void Connection::credit_stream(Stream& stream, uint32_t bytes) {
   if (stream.credit_ >= options_.stream_window / 2) mark(stream, Stream::kWindowUpdate);
 }
 
-uint32_t Connection::queue_limit() const {
-  return static_cast<uint32_t>(std::min<uint64_t>(options_.send_queue, context_.queue_share()));
-}
-
 uint32_t Connection::send_room(Stream& stream) const {
   if (stream.reset_ || stream.end_wanted_) return 0;
   const uint32_t queued = stream.to_send_.size();
-  const uint32_t limit = queue_limit();
-  if (queued < limit) return limit - queued;
+  const uint64_t share = context_.queue_share();
+  if (queued < options_.send_queue && stream.waiting_ < share) {
+    return static_cast<uint32_t>(
+        std::min<uint64_t>(options_.send_queue - queued, share - stream.waiting_));
+  }
   stream.short_of_room_ = true;
   return 0;
 }
 
+// So that whoever writes is not asked for every few bytes.
+bool Connection::is_half_full(const Stream& stream) const {
+  return stream.to_send_.size() >= options_.send_queue / 2 ||
+         stream.waiting_ >= context_.queue_share() / 2;
+}
+
 void Connection::drop_queued(Stream& stream) {
-  context_.queued_ -= stream.to_send_.size();
   stream.to_send_.clear();
+  leave_queue(stream, stream.waiting_);
+}
+
+void Connection::leave_queue(Stream& stream, uint64_t memory) {
+  memory = stream.to_send_.empty() ? stream.waiting_ : std::min(memory, stream.waiting_);
+  stream.waiting_ -= memory;
+  context_.queued_ -= memory;
 }
 
 void Connection::write(Stream& stream, packet::Chain&& bytes) {
   packet::Chain taken = std::move(bytes);
-  if (stream.reset_ || stream.end_wanted_ || closed_) return;
-  context_.queued_ += taken.size();
+  if (stream.reset_ || stream.end_wanted_ || closed_ || taken.empty()) return;
   const bool goes = stream.to_send_.empty() && stream.send_window_ > 0 && send_window_ > 0;
+  uint64_t memory = 0;
   if (goes) {
+    memory = taken.occupied();
     stream.to_send_.append(std::move(taken));
   } else {
-    packet::append_packed(stream.to_send_, std::move(taken), context_.pools_.small);
+    memory = packet::append_packed(stream.to_send_, std::move(taken), context_.pools_.small);
   }
-  if (stream.to_send_.size() >= queue_limit() / 2) stream.short_of_room_ = true;
+  stream.waiting_ += memory;
+  context_.queued_ += memory;
+  if (is_half_full(stream)) stream.short_of_room_ = true;
   mark_ready(stream);
 }
 

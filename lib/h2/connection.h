@@ -168,7 +168,8 @@ class Connection {
   bool write_block(Stream& stream, std::span<const Field> pseudo, std::span<const Field> fields,
                    bool end);
   Stream* make_stream(uint32_t id);
-  uint32_t queue_limit() const;
+  bool is_half_full(const Stream& stream) const;
+  void leave_queue(Stream& stream, uint64_t memory);
   void drop_queued(Stream& stream);
   void drop_received(Stream& stream);
   void forget(Stream& stream, uint64_t occupied);

@@ -22,8 +22,8 @@ struct ContextOptions {
   // Memory that what all streams have received may take before connections withhold their credit:
   // what slow readers make us keep. At twice of it connections that keep much are read no more.
   uint64_t receive_budget = 32u << 20;
-  // Bytes that may wait in all streams for their peers' windows: the fewer are left of them, the
-  // fewer each stream takes.
+  // Memory that what waits in all streams for their peers' windows may take: the less is left of
+  // it, the less each stream takes.
   uint64_t send_budget = 32u << 20;
 };
 

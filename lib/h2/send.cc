@@ -194,6 +194,7 @@ bool Connection::stage_frame(Stream& stream, uint32_t max) {
       std::min<int64_t>({send_window_, stream.send_window_, static_cast<int64_t>(queued)}));
   uint32_t n = std::min({window, peer_frame_, space});
   const bool beside = n <= kInlinePayload && has_room(n, max);
+  const uint64_t memory = stream.to_send_.occupied(n);
   if (!beside) {
     staged_payload_ = stream.to_send_.split_front(n, context_.pools_.clones);
     if (staged_payload_.empty()) {
@@ -214,12 +215,12 @@ bool Connection::stage_frame(Stream& stream, uint32_t max) {
   } else {
     stage(header, {});
   }
-  context_.queued_ -= n;
+  leave_queue(stream, memory);
   send_window_ -= n;
   stream.send_window_ -= static_cast<int32_t>(n);
   window_updates_left_ = std::min(window_updates_left_ + kWindowUpdatesPerData, kMostWindowUpdates);
   if (end) on_end_staged(stream);
-  if (stream.short_of_room_ && stream.to_send_.size() < queue_limit() / 2) {
+  if (stream.short_of_room_ && !is_half_full(stream)) {
     stream.short_of_room_ = false;
     if (!stream.released_ && !stream.end_wanted_) handler_.on_writable(stream);
   }

@@ -58,6 +58,7 @@ class Stream {
   int32_t receive_window_ = 0;  // what the peer may still send
   uint32_t credit_ = 0;         // read, not announced yet
   uint64_t occupied_ = 0;       // memory that received_ takes
+  uint64_t waiting_ = 0;        // and to_send_
   ErrorCode reset_code_ = ErrorCode::no_error;
   uint16_t status_ = 0;  // of the answer of an ordinary request, sent at its end
   uint8_t pending_ = 0;

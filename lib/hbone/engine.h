@@ -36,7 +36,7 @@ struct EngineOptions {
   uint32_t tunnels = 4096;              // of all transports, either role
   size_t hpack_bytes = 8u << 20;        // about 3 KB a transport, up to 30 KB for a hostile one
   uint64_t receive_budget = 32u << 20;  // received bytes that tunnels may hold
-  uint64_t send_budget = 32u << 20;     // bytes that may wait in tunnels for their peers' windows
+  uint64_t send_budget = 32u << 20;     // memory of what waits in tunnels for their peers' windows
   Profile profile = Profile::istio_1_18;
   uint16_t max_streams = 100;  // of one transport, at most 128
   uint32_t stream_window = 1u << 20;

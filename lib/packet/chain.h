@@ -49,6 +49,16 @@ class Chain {
     }
     return total;
   }
+  // Likewise of the leading segments that fit into n bytes whole: what goes when these go.
+  uint64_t occupied(uint32_t n) const {
+    uint64_t total = 0;
+    uint32_t whole = 0;
+    for (const rte_mbuf* m = head_; m != nullptr && whole + m->data_len <= n; m = m->next) {
+      whole += m->data_len;
+      total += m->buf_len + sizeof(rte_mbuf);
+    }
+    return total;
+  }
   // First segment, for walking by rte_mbuf::next; null when empty. Still owned by the chain.
   rte_mbuf* head() const { return head_; }
   rte_mbuf* tail() const { return tail_; }

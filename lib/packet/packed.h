@@ -17,15 +17,22 @@ namespace isthmus::packet {
 inline constexpr uint32_t kPackedPiece = 512;
 
 // Appends to what waits: a small piece is copied behind it, into buffers of the pool that this
-// takes when it needs one. When that is empty the piece keeps its own.
-inline void append_packed(Chain& queue, Chain&& piece, rte_mempool* small) {
+// takes when it needs one. When that is empty the piece keeps its own. Returns by how much more
+// memory the queue occupies.
+inline uint64_t append_packed(Chain& queue, Chain&& piece, rte_mempool* small) {
   if (piece.size() <= kPackedPiece) {
     std::array<uint8_t, kPackedPiece> bytes;
     const std::span<uint8_t> used = std::span(bytes).first(piece.size());
     piece.copy_out(0, used);
-    if (queue.append_copy(used, small)) return piece.clear();
+    const rte_mbuf* tail = queue.tail();
+    if (queue.append_copy(used, small)) {
+      piece.clear();
+      return queue.tail() == tail ? 0 : queue.tail()->buf_len + sizeof(rte_mbuf);
+    }
   }
+  const uint64_t occupied = piece.occupied();
   queue.append(std::move(piece));
+  return occupied;
 }
 
 }  // namespace isthmus::packet
