@@ -181,7 +181,8 @@ void Inbound::dialled(Stream& stream) {
 }
 
 void Inbound::on_connect_cancelled(hbone::Tunnel& tunnel, relay::Cause) {
-  end(*static_cast<Stream*>(tunnel.user), Reason::gateway_client_gone);
+  const stats::Refusal why = tunnel.transport_ended_for();
+  end(*static_cast<Stream*>(tunnel.user), why ? *why : Reason::gateway_client_gone);
 }
 
 void Inbound::finished(Stream& stream, const relay::Outcome& outcome) {

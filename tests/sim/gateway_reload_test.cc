@@ -169,6 +169,19 @@ TEST_P(Revoked, LeafOfAClientEndsItsConnectionsAndNoOther) {
   EXPECT_EQ(ended(kServerSide, flow::Kind::inbound_stream, Reason::tls_revoked), 1u);
 }
 
+TEST_P(Revoked, CalledOffBeforeThePodHasAcceptedSaysWhy) {
+  open({});
+  FlowPlan plan;
+  plan.client = kA1;
+  plan.server = kB1;
+  plan.fate = Fate::silent;
+  world_->add(plan);
+  world_->run_for(std::chrono::milliseconds(200));
+  world_->republish(kServerSide, {.revoked = {kIdentityOfA1}, .domains = {}});
+  world_->run_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(ended(kServerSide, flow::Kind::inbound_stream, Reason::tls_revoked), 1u);
+}
+
 TEST_P(Revoked, LeafOfAServerEndsItsConnectionsAndNoOther) {
   open_all();
   world_->republish(kClientSide, {.revoked = {kIdentityOfB1}, .domains = {}});
