@@ -54,7 +54,8 @@ class Node:
         self.gateway.start()
 
     def access_lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.access_log.read_text().splitlines()]
+        whole = self.access_log.read_text().rpartition("\n")[0]  # the last may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
     def accessed(self, fields: dict[str, object]) -> dict[str, object]:
         """A line of the access log with these values; waits for it a little."""
