@@ -99,6 +99,7 @@ Json sender_of(const tcp::Info& info) {
           {"send_window", info.send_window},
           {"buffer", info.send_buffer},
           {"queued", info.send_queued},
+          {"occupied", info.send_occupied},
           {"not_sent", info.not_sent},
           {"in_flight", info.in_flight},
           {"sacked", info.sacked},

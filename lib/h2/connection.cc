@@ -196,7 +196,7 @@ packet::Chain Connection::read(Stream& stream, uint32_t max) {
     freed = bytes.occupied();
     // A buffer that was cut in two stays where its rest is.
     if (!bytes.empty() && !RTE_MBUF_DIRECT(bytes.tail())) {
-      freed -= bytes.tail()->buf_len + sizeof(rte_mbuf);
+      freed -= packet::memory_of(bytes.tail());
     }
   }
   forget(stream, freed);

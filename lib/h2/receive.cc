@@ -407,7 +407,7 @@ bool Connection::keep(Stream& stream, packet::Chain& bytes, uint32_t n) {
     }
     bytes.drop_front(n);
     const rte_mbuf* last = stream.received_.tail();
-    if (last != tail) weight = last->buf_len + sizeof(rte_mbuf);
+    if (last != tail) weight = packet::memory_of(last);
   }
   stream.occupied_ += weight;
   occupied_ += weight;

@@ -17,6 +17,12 @@ inline bool is_exclusive(const rte_mbuf* segment) {
   return RTE_MBUF_DIRECT(segment) && rte_mbuf_refcnt_read(segment) == 1;
 }
 
+// Memory that a segment takes, whatever it holds: what a budget has to count, as a few bytes may
+// hold a large buffer.
+inline uint32_t memory_of(const rte_mbuf* segment) {
+  return segment->buf_len + static_cast<uint32_t>(sizeof(rte_mbuf));
+}
+
 // Asks memory for what the next allocation from the pool will touch: the mbuf and the line where
 // its data begins. With more buffers in rotation than a cache holds, as a device's rings want it,
 // whoever makes packets one after another would wait for each.

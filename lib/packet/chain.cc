@@ -8,8 +8,6 @@
 
 #include <rte_mbuf.h>
 
-#include "packet/buffer.h"
-
 namespace isthmus::packet {
 namespace {
 
@@ -100,21 +98,24 @@ Chain Chain::split_front(uint32_t n, rte_mempool* clones) {
   return front;
 }
 
-void Chain::drop_front(uint32_t n) {
+uint64_t Chain::drop_front(uint32_t n) {
   assert(n <= size_);
   size_ -= n;
+  uint64_t freed = 0;
   while (n != 0) {
     if (n < head_->data_len) {
       head_->data_off = static_cast<uint16_t>(head_->data_off + n);
       head_->data_len = static_cast<uint16_t>(head_->data_len - n);
-      return;
+      return freed;
     }
     n -= head_->data_len;
+    freed += memory_of(head_);
     rte_mbuf* next = head_->next;
     rte_pktmbuf_free_seg(head_);
     head_ = next;
   }
   if (head_ == nullptr) tail_ = nullptr;
+  return freed;
 }
 
 void Chain::drop_back(uint32_t n) {

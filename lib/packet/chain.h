@@ -12,6 +12,8 @@
 
 #include <rte_mbuf.h>
 
+#include "packet/buffer.h"
+
 namespace isthmus::packet {
 
 class Chain {
@@ -41,11 +43,11 @@ class Chain {
   // Bytes in the chain.
   uint32_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  // Memory that its mbufs take: what a budget has to count, as a few bytes may hold a large buffer.
+  // Memory that its mbufs take.
   uint64_t occupied() const {
     uint64_t total = 0;
     for (const rte_mbuf* m = head_; m != nullptr; m = m->next) {
-      total += m->buf_len + sizeof(rte_mbuf);
+      total += memory_of(m);
     }
     return total;
   }
@@ -55,7 +57,7 @@ class Chain {
     uint32_t whole = 0;
     for (const rte_mbuf* m = head_; m != nullptr && whole + m->data_len <= n; m = m->next) {
       whole += m->data_len;
-      total += m->buf_len + sizeof(rte_mbuf);
+      total += memory_of(m);
     }
     return total;
   }
@@ -79,8 +81,8 @@ class Chain {
   Chain split_front(uint32_t n, rte_mempool* clones);
   // Bytes of the leading segments that fit into n bytes whole: what split_front() can always give.
   uint32_t whole_segments(uint32_t n) const;
-  // Frees the first n bytes (n <= size()).
-  void drop_front(uint32_t n);
+  // Frees the first n bytes (n <= size()). Returns what occupied(n) was.
+  uint64_t drop_front(uint32_t n);
   // Frees the last n bytes (n <= size()).
   void drop_back(uint32_t n);
   // A second reference to bytes [offset, offset + n) of this chain: indirect mbufs only. Empty

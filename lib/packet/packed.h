@@ -27,7 +27,7 @@ inline uint64_t append_packed(Chain& queue, Chain&& piece, rte_mempool* small) {
     const rte_mbuf* tail = queue.tail();
     if (queue.append_copy(used, small)) {
       piece.clear();
-      return queue.tail() == tail ? 0 : queue.tail()->buf_len + sizeof(rte_mbuf);
+      return queue.tail() == tail ? 0 : memory_of(queue.tail());
     }
   }
   const uint64_t occupied = piece.occupied();

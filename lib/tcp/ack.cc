@@ -114,8 +114,9 @@ void Connection::take_acknowledged(Seq ack, AckResult& result) {
   const bool fin_acked = fin_sent_ && ack == snd_nxt_;
   flight_->board.acknowledge(core_->records, ack, result);
   const uint32_t bytes = acked - (fin_acked ? 1 : 0);
-  send_queue_.drop_front(bytes);
-  core_->queued -= bytes;
+  const uint64_t freed = send_queue_.drop_front(bytes);
+  send_occupied_ -= static_cast<uint32_t>(freed);
+  core_->queued -= freed;
   if (ack - iss_ < snd_una_ - iss_) ++snd_wraps_;
   snd_una_ = ack;
 }

@@ -230,20 +230,24 @@ void Connection::finish() {
   count_half_open(false);
   core_->detach(*this);
   core_->wheel.cancel(*this);
-  core_->queued -= send_queue_.size();
   clear_recovery();
-  send_queue_.clear();
-  unsent_ = 0;
+  clear_send_queue();
   ack_now_ = ack_delayed_ = syn_due_ = false;
   held_ = false;
 }
 
 void Connection::drop_queues() {
-  core_->queued -= send_queue_.size() + receive_occupied_;
+  core_->queued -= receive_occupied_;
   receive_occupied_ = 0;
-  clear_recovery();
-  send_queue_.clear();
   receive_queue_.clear();
+  clear_recovery();
+  clear_send_queue();
+}
+
+void Connection::clear_send_queue() {
+  core_->queued -= send_occupied_;
+  send_occupied_ = 0;
+  send_queue_.clear();
   unsent_ = 0;
 }
 
@@ -316,7 +320,7 @@ void Connection::account_taken(const packet::Chain& taken) {
   if (receive_queue_.empty()) {
     freed = receive_occupied_;
   } else if (!RTE_MBUF_DIRECT(taken.tail())) {
-    freed -= taken.tail()->buf_len + sizeof(rte_mbuf);
+    freed -= packet::memory_of(taken.tail());
   }
   freed = std::min<uint64_t>(freed, receive_occupied_);
   receive_occupied_ -= static_cast<uint32_t>(freed);
@@ -357,8 +361,12 @@ uint32_t Connection::send_limit() const {
 
 uint32_t Connection::send_room() const {
   if (fin_queued_ || dead_ || state_ == State::closed || state_ == State::time_wait) return 0;
+  // Of what the windows want, and of the buffers that those bytes lie in.
   const uint32_t limit = send_limit();
-  uint32_t room = limit > send_queue_.size() ? limit - send_queue_.size() : 0;
+  const uint64_t share = core_->memory_share();
+  uint32_t room = limit - std::min(limit, send_queue_.size());
+  room = static_cast<uint32_t>(
+      std::min<uint64_t>(room, share - std::min<uint64_t>(share, send_occupied_)));
   if (options_.short_queue) {
     const uint32_t most = std::min(sendable() + kShortReserve, core_->config.short_queue);
     room = std::min(room, most > unsent_ ? most - unsent_ : 0);
@@ -393,13 +401,16 @@ void Connection::send(packet::Chain&& data) {
   }
   const bool waits = unsent_ != 0;
   unsent_ += bytes.size();
-  core_->queued += bytes.size();
+  uint64_t occupied = 0;
   if (waits) {
-    packet::append_packed(send_queue_, std::move(bytes), core_->pools.small);
+    occupied = packet::append_packed(send_queue_, std::move(bytes), core_->pools.small);
   } else {
+    occupied = bytes.occupied();
     send_queue_.append(std::move(bytes));
   }
-  if (send_queue_.size() > core_->never_too_much()) send_room();
+  send_occupied_ += static_cast<uint32_t>(occupied);
+  core_->queued += occupied;
+  if (send_occupied_ > core_->never_too_much()) send_room();
   mark_ready();
 }
 

@@ -135,6 +135,7 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   void fail(Failure failure);
   void finish();
   void drop_queues();
+  void clear_send_queue();
   void clear_recovery();
   bool synchronized() const { return state_ >= State::established && state_ != State::time_wait; }
   bool receiving() const {
@@ -395,8 +396,9 @@ class alignas(64) Connection : private timer::Wheel::Entry {
   // Last time snd_una moved or the queue was empty; before the end of the handshake, its beginning.
   Moment progress_at_;
   Seq iss_ = 0;
-  uint16_t rcv_wraps_ = 0;  // times rcv_nxt_ passed irs_, for the count of bytes
-  uint16_t snd_wraps_ = 0;  // and snd_una_ iss_
+  uint16_t rcv_wraps_ = 0;      // times rcv_nxt_ passed irs_, for the count of bytes
+  uint16_t snd_wraps_ = 0;      // and snd_una_ iss_
+  uint32_t send_occupied_ = 0;  // by the buffers of send_queue_
 
   // Rarely.
   Patience patience_;

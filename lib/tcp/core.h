@@ -136,7 +136,7 @@ class Core {
     const uint64_t left = over_budget() ? 0 : config.memory_budget - memory_in_use();
     return std::max<uint64_t>(left / 8, config.memory_floor);
   }
-  // So much in a send queue leaves room whatever the windows and the others' queues are.
+  // A send queue that occupies no more leaves room whatever the windows and the others' queues are.
   uint32_t never_too_much() const { return never_too_much_; }
   // Over the budget: out-of-order data goes first, of this connection and then of others.
   void shed_out_of_order(Connection& connection);
@@ -161,7 +161,7 @@ class Core {
   GapPool gaps;
   SidePool<Flight> flights;
   SidePool<Disorder> disorders;
-  uint64_t queued = 0;  // in all queues: buffers received, bytes to be sent
+  uint64_t queued = 0;  // memory of what lies in all queues
   uint32_t living = 0;
   uint32_t waiting = 0;  // in TIME-WAIT
   uint16_t next_id = 0;

@@ -332,13 +332,14 @@ bool Core::consistent() const {
     const Connection& each = connections_[i];
     if (each.core_ == nullptr) continue;
     ++count;
-    queues += each.send_queue_.size() + each.receive_occupied_;
+    queues += each.send_occupied_ + each.receive_occupied_;
     out_of_order += each.disorder_->gaps.occupied();
     half_open += each.half_open_ ? 1 : 0;
     sent += each.flight_->board.records();
     in_flight += each.flight_ != flights.none() ? 1 : 0;
     disordered += each.disorder_ != disorders.none() ? 1 : 0;
     if (!each.consistent()) return false;
+    if (each.send_queue_.occupied() != each.send_occupied_) return false;
     if (each.receive_queue_.empty() && each.receive_occupied_ != 0) return false;
   }
   return queues == queued && out_of_order == gaps.occupied() && half_open == half_open_ &&

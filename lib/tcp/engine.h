@@ -59,11 +59,10 @@ struct Config {
   uint32_t send_buffer = 256 << 10;
   uint32_t max_send_buffer = 4 << 20;
   uint32_t short_queue = 256 << 10;  // most at once, of a connection with that option
-  // What all connections' queues may occupy: received data counted as the buffers it lies in, data
-  // to be sent as its bytes. A connection's window and send limit are at most an eighth of what is
-  // left, so that a few may have much and many share what there is; over the budget nothing more is
-  // received but by who holds less than the floor, and out-of-order data is dropped (RFC 2018
-  // section 8 allows it).
+  // Memory that the buffers in all connections' queues may take. A connection's window, and what
+  // its send queue takes, are at most an eighth of what is left, so that a few may have much and
+  // many share what there is; over the budget nothing more is received but by who holds less than
+  // the floor, and out-of-order data is dropped (RFC 2018 section 8 allows it).
   uint64_t memory_budget = 256 << 20;
   uint32_t memory_floor = 16 << 10;  // what each connection may hold whatever the others do
   timer::Duration time_wait = std::chrono::seconds(10);  // 2 MSL (MUST-13, see docs/tcp.md)

@@ -211,7 +211,8 @@ void Connection::restore_policy(const SavedConnection& s) {
 bool Connection::restore_flight(const ParsedState& parsed) {
   const SavedConnection& s = parsed.saved;
   if (!send_queue_.append_copy(parsed.send, core_->pools.large)) return false;
-  core_->queued += send_queue_.size();
+  send_occupied_ = static_cast<uint32_t>(send_queue_.occupied());
+  core_->queued += send_occupied_;
   unsent_segment_ = send_queue_.head();
   if (unsent_segment_ != nullptr) unsent_data_ = rte_pktmbuf_mtod(unsent_segment_, uint8_t*);
   unsent_ = send_queue_.size();

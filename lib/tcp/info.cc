@@ -132,6 +132,7 @@ void Connection::describe_sender(Info& info) const {
   info.send_window = snd_wnd_;
   info.send_buffer = send_limit();
   info.send_queued = send_queue_.size();
+  info.send_occupied = send_occupied_;
   info.not_sent = unsent_;
   info.in_flight = in_flight();
   info.sacked = flight_->board.sacked_bytes();

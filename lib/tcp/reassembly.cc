@@ -46,7 +46,7 @@ uint64_t append_received(packet::Chain& queue, packet::Chain&& payload, rte_memp
   if (only != nullptr && only->next == nullptr && wasteful(only) &&
       copy_to_tail(queue, only, small)) {
     payload.clear();
-    return queue.tail() == tail ? 0 : queue.tail()->buf_len + sizeof(rte_mbuf);
+    return queue.tail() == tail ? 0 : packet::memory_of(queue.tail());
   }
   const uint64_t weight = payload.occupied();
   queue.append(std::move(payload));

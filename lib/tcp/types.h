@@ -148,6 +148,7 @@ struct Info {
   uint32_t send_window = 0;           // what the peer offers
   uint32_t send_buffer = 0;           // what send() may queue in all
   uint32_t send_queued = 0;           // not yet acknowledged, sent or not
+  uint32_t send_occupied = 0;         // by the buffers of these
   uint32_t not_sent = 0;
   uint32_t in_flight = 0;  // the pipe of RFC 6675
   uint32_t sacked = 0;

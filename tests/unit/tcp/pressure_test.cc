@@ -60,8 +60,15 @@ class Pressure : public Script {
       one.acked = ack.acknowledgment;
     }
   }
+  // All that has left.
+  void acknowledge() {
+    in({.acknowledgment = 1 + static_cast<uint32_t>(connection_->info().bytes_sent)});
+    flush();
+    sent_.clear();
+  }
 
   static constexpr unsigned kMany = 1000;
+  static constexpr uint32_t kPiece = 600;
   std::vector<One> all_;
 };
 
@@ -119,6 +126,45 @@ TEST_F(Pressure, WhatIsNewlyOfferedFallsToTheFloorAndRisesAgain) {
   sent_.clear();
   EXPECT_GE(late.connection->info().receive_window, 60'000u);
   EXPECT_GE(late.connection->send_room(), config_.send_buffer);
+}
+
+// Pieces that are too long to be copied together, so that each keeps a buffer.
+TEST_F(Pressure, AThousandPeersThatStandStillDoNotTakeEveryBuffer) {
+  open_all();
+  const unsigned before = test::mbufs_in_use();
+  for (unsigned round = 0; round < 40; ++round) {
+    for (One& one : all_) {
+      use(one);
+      if (connection_->send_room() >= kPiece) send(kPiece);
+      sent_.clear();
+    }
+  }
+  EXPECT_LE(test::mbufs_in_use(), before + (4 << 20) / 2304 + kMany * 2 + 16);
+  EXPECT_GT(test::mbufs_in_use(), before + (4 << 20) / 2304 / 2);
+  EXPECT_TRUE(engine_->consistent());
+  // Each could send something, and whose peer acknowledges goes on.
+  for (const One& one : all_) ASSERT_GE(one.connection->send_queued(), kPiece);
+  use(all_[500]);
+  for (unsigned round = 0; round < 100; ++round) {
+    acknowledge();
+    if (connection_->send_room() >= kPiece) send(kPiece);
+  }
+  EXPECT_GE(connection_->info().bytes_acked, 50 * kPiece);
+}
+
+TEST_F(Pressure, WhatOneMaySendIsCountedAsTheBuffersThatItLiesIn) {
+  open_all();
+  use(all_[0]);
+  while (connection_->send_room() >= kPiece) send(kPiece);
+  sent_.clear();
+  const Info info = connection_->info();
+  EXPECT_GE(info.send_occupied, info.send_queued / kPiece * 2048);
+  EXPECT_LE(info.send_occupied, config_.memory_budget / 8);
+  EXPECT_GE(info.send_occupied, config_.memory_budget / 10);
+  // All of it is given back.
+  while (connection_->send_queued() != 0) acknowledge();
+  EXPECT_EQ(connection_->info().send_occupied, 0u);
+  EXPECT_TRUE(engine_->consistent());
 }
 
 TEST_F(Pressure, OutOfOrderDataIsBoundedInAllAndGoesFirst) {
