@@ -43,5 +43,30 @@ TEST_F(Recovery, Rfc8985TailOfTwoSegmentsNeedsNoTimeout) {
   EXPECT_EQ(connection_->state(), State::fin_wait_2);
 }
 
+// A needless probe may have been a stall of the peer, no habit: it must not cost the whole timeout
+// each time that a tail is lost from then on.
+TEST_F(Recovery, Rfc8985ATimeoutThatAProbeHadSparedMakesProbesEarlyAgain) {
+  open_after(20ms, sack_syn());
+  send(1000);
+  drain();
+  EXPECT_LE(time_to_packet(), 60ms);
+  expect("PA", 1, 1, 1000);
+  in(sack(1001, {{1, 1001}}));  // both copies arrived
+
+  send(1000);
+  drain();
+  EXPECT_GE(time_to_packet(), 200ms);
+  EXPECT_EQ(connection_->info().timeouts, 1u);
+  drain();
+  in({.acknowledgment = 2001});
+
+  send(1000);
+  drain();
+  EXPECT_LE(time_to_packet(), 60ms);
+  expect("PA", 2001, 1, 1000);
+  EXPECT_EQ(connection_->info().tail_probes, 2u);
+  EXPECT_EQ(connection_->info().timeouts, 1u);
+}
+
 }  // namespace
 }  // namespace isthmus::tcp
