@@ -119,8 +119,9 @@ void Connection::set_loss_timer() {
   timer::Instant at = std::max(last_sent_.instant(core_->present) + 2 * round,
                                progress_at_.instant(core_->present) + round) +
                       kProbeSlack;
-  // The RFC grants a delayed ACK always; here only to a peer that has been caught delaying, until that
-  // costs a timeout: most answer a burst's end at once and a lost tail should not wait for nothing.
+  // The RFC grants a delayed ACK always; here only to a peer that has been caught delaying, until
+  // that costs a timeout: most answer a burst's end at once and a lost tail should not wait for
+  // nothing.
   if (peer_delays_acks_ && snd_nxt_ - snd_una_ <= mss_) at += kWorstDelayedAck;
   if (at < loss_at_) {
     loss_timer_ = LossTimer::probe;
